@@ -9,5 +9,6 @@
 
 pub mod net;
 pub mod random;
+pub mod relay;
 pub mod task;
 pub mod time;

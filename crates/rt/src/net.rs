@@ -86,6 +86,12 @@ pub async fn resolve(host: &str) -> io::Result<Vec<SocketAddr>> {
     timeout(RESOLVE_TIMEOUT, imp::resolve(host)).await.map_err(timed_out)?
 }
 
+/// Makes the drop of `stream` a reset instead of an orderly end, so that the peer cannot take what it got for the whole.
+/// What was written and not yet sent is discarded. In the simulator the drop stays as it is.
+pub fn reset_on_close(stream: &TcpStream) {
+    imp::reset_on_close(stream);
+}
+
 fn timed_out(elapsed: crate::time::Elapsed) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, elapsed)
 }
@@ -136,6 +142,13 @@ mod imp {
             tracing::debug!(%error, "cannot tune a socket");
         }
     }
+
+    /// The option fails only on a socket that is already dead.
+    pub fn reset_on_close(stream: &TcpStream) {
+        if let Err(error) = stream.set_zero_linger() {
+            tracing::debug!(%error, "cannot arrange for a reset");
+        }
+    }
 }
 
 #[cfg(feature = "sim")]
@@ -160,4 +173,6 @@ mod imp {
     }
 
     pub fn tune(_stream: &TcpStream) {}
+
+    pub fn reset_on_close(_stream: &TcpStream) {}
 }
