@@ -1,0 +1,46 @@
+//! What we read out of a certificate ourselves: its validity and whom it names. The chain is verified by rustls.
+
+use std::time::Duration;
+
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::Identity;
+
+/// What we need to know of one certificate.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// Whom it names, if exactly one URI of ours stands in it.
+    pub identity: Option<Identity>,
+    /// First moment of validity, as time since 1970.
+    pub not_before: Duration,
+    /// Last moment of validity, as time since 1970.
+    pub not_after: Duration,
+    /// The end of validity as people read it.
+    pub not_after_text: String,
+}
+
+/// Reads a certificate; `None` if it is not one.
+pub(crate) fn read(der: &[u8]) -> Option<Facts> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let validity = certificate.validity();
+    // A date before 1970 is in the past either way.
+    let since_1970 = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    Some(Facts {
+        identity: identity(&certificate),
+        not_before: since_1970(validity.not_before.timestamp()),
+        not_after: since_1970(validity.not_after.timestamp()),
+        not_after_text: validity.not_after.to_string(),
+    })
+}
+
+/// A certificate with two URIs of ours names nobody: it must not depend on their order who its holder is.
+fn identity(certificate: &X509Certificate<'_>) -> Option<Identity> {
+    let names = certificate.subject_alternative_name().ok()??;
+    let mut identities = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => Identity::from_uri(uri),
+        _ => None,
+    });
+    let first = identities.next()?;
+    identities.next().is_none().then_some(first)
+}

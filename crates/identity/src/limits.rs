@@ -1,0 +1,39 @@
+//! The bounds of this crate.
+
+use std::time::Duration;
+
+/// Longest TLS handshake, from the first byte to the last.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Largest PEM or token file that is read, in bytes.
+pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Most certificates in one file. A system's list of public authorities has about 150.
+pub const CERTIFICATES_PER_FILE_MAX: usize = 1024;
+
+/// Sessions of other processes that a server can resume without a ticket, and that a client keeps for resuming.
+pub const SESSIONS_MAX: usize = 4096;
+
+/// Plain text that one TLS connection buffers before a write has to wait, in bytes.
+pub const TLS_BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+/// Most tokens in one table.
+pub const TOKENS_MAX: usize = 100_000;
+
+/// Longest token that is looked at, in bytes. Ours have 68.
+pub const TOKEN_TEXT_BYTES_MAX: usize = 256;
+
+/// Longest name of a client of a token table, in bytes.
+pub const CLIENT_NAME_BYTES_MAX: usize = 64;
+
+/// Days that a new authority is valid.
+pub const AUTHORITY_DAYS_DEFAULT: u32 = 3_650;
+
+/// Longest validity that can be asked for, in days.
+pub const VALIDITY_DAYS_MAX: u32 = 36_500;
+
+/// A new certificate is valid from this long ago, for machines whose clocks are a little behind.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(300);
+
+/// A certificate that ends sooner than this is warned about when it is loaded.
+pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
