@@ -19,8 +19,13 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 const BACKLOG: u32 = 4096;
 
 /// A socket that accepts TCP connections.
-#[derive(Debug)]
 pub struct Listener(imp::TcpListener);
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Listener").field(&self.0.local_addr()).finish()
+    }
+}
 
 impl Listener {
     /// Listens on `address`. Port 0 picks a free port; see [`Listener::local_addr`].

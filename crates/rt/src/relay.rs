@@ -7,9 +7,8 @@
 //!   all relays of a thread.
 //! - **A failure is not an end.** After a read error nothing more can be trusted and the relay ends at once. After a write
 //!   error the failed leg may still have sent something worth reading (a server that refuses an upload answers,
-//!   then resets), so that way goes on for at most [`DRAIN_LIMIT`]. The caller then owns two streams of which
-//!   one failed; it should close the other so that its peer does not take the cut for an end: see
-//!   [`crate::net::reset_on_close`].
+//!   then resets), so that way goes on for at most [`DRAIN_LIMIT`]. The caller should close what was cut so that its
+//!   peer does not take the cut for an end: see [`Ended::is_cut`].
 //!
 //! There is no time-out on silence: a stream may be quiet for days, and keep-alive notices a dead peer.
 
@@ -62,7 +61,7 @@ pub enum RelayError {
 }
 
 impl RelayError {
-    /// The leg that failed. The other one is the one to reset.
+    /// The leg that failed.
     #[must_use]
     pub fn leg(&self) -> Leg {
         match self {
@@ -80,6 +79,22 @@ pub struct Ended {
     pub b_to_a: u64,
     /// Whether both ways ended as their senders meant them to.
     pub result: Result<(), RelayError>,
+    /// Whether A was told an orderly end.
+    a_has_end: bool,
+    /// Whether B was told an orderly end.
+    b_has_end: bool,
+}
+
+impl Ended {
+    /// Whether what was sent to `leg` broke off. Closing it in an orderly way would make its peer take the part for the
+    /// whole: see [`crate::net::reset_on_close`].
+    #[must_use]
+    pub fn is_cut(&self, leg: Leg) -> bool {
+        match leg {
+            Leg::A => !self.a_has_end,
+            Leg::B => !self.b_has_end,
+        }
+    }
 }
 
 /// Relays between `a` and `b` until both ways have ended or a leg failed. Dropping the future stops the relay; bytes that
@@ -120,7 +135,13 @@ where
     if !over {
         drain(&mut a_to_b, &mut b_to_a, a, b, &mut observe).await;
     }
-    Ended { a_to_b: a_to_b.copied, b_to_a: b_to_a.copied, result: failure.map_or(Ok(()), Err) }
+    Ended {
+        a_to_b: a_to_b.copied,
+        b_to_a: b_to_a.copied,
+        result: failure.map_or(Ok(()), Err),
+        a_has_end: b_to_a.end_passed_on,
+        b_has_end: a_to_b.end_passed_on,
+    }
 }
 
 fn failed(polled: Poll<Result<(), RelayError>>) -> Option<RelayError> {
@@ -162,6 +183,7 @@ struct Way {
     copied: u64,
     /// Bytes were written since the last flush; a TLS writer may still hold them.
     unflushed: bool,
+    end_passed_on: bool,
     phase: Phase,
 }
 
@@ -183,6 +205,7 @@ impl Way {
             filled: 0,
             copied: 0,
             unflushed: false,
+            end_passed_on: false,
             phase: Phase::Copying,
         }
     }
@@ -232,6 +255,7 @@ impl Way {
                 }
                 Phase::Ending => {
                     ready!(self.poll_end(context, writer))?;
+                    self.end_passed_on = true;
                     self.phase = Phase::Done;
                 }
                 Phase::Done => return Poll::Ready(Ok(())),

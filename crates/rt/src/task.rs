@@ -131,6 +131,9 @@ mod tests {
             cell.get()
         });
         assert_eq!(shared.await, Ok(2));
-        assert_eq!(run_local::<(), _>("bad", || async { panic!("on purpose") }).await, Err(ThreadDied("bad")));
+        assert_eq!(
+            run_local::<(), _>("bad", || async { panic!("on purpose") }).await,
+            Err(ThreadDied("bad"))
+        );
     }
 }

@@ -164,6 +164,17 @@ async fn after_a_write_error_the_answer_still_gets_through() {
     assert_eq!(client.written, b"413");
     assert!(matches!(ended.result, Err(RelayError::Write { leg: Leg::B, .. })));
     assert_eq!((ended.a_to_b, ended.b_to_a), (0, 3));
+    assert!(ended.is_cut(Leg::A) && ended.is_cut(Leg::B));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_way_that_ended_in_order_is_not_cut_by_the_failure_of_the_other() {
+    let mut client = Scripted::new(b"a large upload", Then::Silence);
+    let mut server = Scripted::new(b"413", Then::End);
+    server.write = Err(io::ErrorKind::BrokenPipe);
+    let ended = relay(&mut client, &mut server).await;
+    assert!(ended.result.is_err());
+    assert!(!ended.is_cut(Leg::A) && ended.is_cut(Leg::B));
 }
 
 #[tokio::test(start_paused = true)]
