@@ -3,12 +3,12 @@
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+pub use crate::limits::FRAME_BYTES_MAX;
+
 /// First bytes of a tunnel (agent to gateway). The digit is the version of the framing.
 pub const TUNNEL_PREAMBLE: [u8; 5] = *b"BWLT1";
 /// First bytes of a hop (gateway to gateway).
 pub const HOP_PREAMBLE: [u8; 5] = *b"BWLH1";
-/// Largest message that is read, in bytes: a status of thousands of agents fits.
-pub const FRAME_BYTES_MAX: u32 = 4 * 1024 * 1024;
 
 /// A frame could not be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,7 @@
 
 pub mod convert;
 pub mod frame;
+pub mod limits;
 
 /// Generated from `proto/bowline/v1/tunnel.proto`, which documents the messages.
 #[expect(
