@@ -97,7 +97,7 @@ impl Acceptor {
             });
         let session = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Err(_) => return Err(explain::too_slow(Side::Server, &peer, HANDSHAKE_TIMEOUT)),
-            Ok(Err(error)) => return Err(explain::handshake(error, Side::Server, &peer)),
+            Ok(Err(error)) => return Err(explain::handshake(&error, Side::Server, &peer)),
             Ok(Ok(session)) => session,
         };
         Encrypted::new(session.into())

@@ -125,7 +125,7 @@ impl Connector {
         });
         let session = match timeout(limit, handshake).await {
             Err(_) => return Err(explain::too_slow(Side::Client, host_port, limit)),
-            Ok(Err(error)) => return Err(explain::handshake(error, Side::Client, host_port)),
+            Ok(Err(error)) => return Err(explain::handshake(&error, Side::Client, host_port)),
             Ok(Ok(session)) => session,
         };
         Encrypted::new(session.into())

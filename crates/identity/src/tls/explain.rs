@@ -47,8 +47,8 @@ pub(super) fn refused(side: Side, peer: &str, problem: &str) -> io::Error {
 }
 
 /// A handshake failed with `error`.
-pub(super) fn handshake(error: io::Error, side: Side, peer: &str) -> io::Error {
-    let Some(source) = tls_error(&error).cloned() else {
+pub(super) fn handshake(error: &io::Error, side: Side, peer: &str) -> io::Error {
+    let Some(source) = tls_error(error).cloned() else {
         let problem = match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset if side == Side::Client => {
                 "it closed the connection during the handshake; is it a TLS port?".to_owned()
@@ -147,7 +147,9 @@ fn describe_alert(alert: AlertDescription) -> String {
             "it does not trust the authority of the certificate presented to it; do both sides use the same one?"
                 .to_owned()
         }
+        // A bad signature in the chain is reported as a decrypt error.
         AlertDescription::BadCertificate
+        | AlertDescription::DecryptError
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::AccessDenied => {

@@ -16,6 +16,8 @@ mod explain;
 mod pem;
 mod provider;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use acceptor::{Acceptor, ClientAuthentication, ServerSettings, TlsAcceptor};
 pub use connector::{ClientSettings, Connector, TlsConnector};
