@@ -1,0 +1,75 @@
+//! What an agent (`bowline agent`) can be told.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bowline_model::{AgentId, ServiceName};
+use serde::{Deserialize, Serialize};
+
+use super::RoleConfig;
+use super::server::{AGENTS_PORT, LogConfig};
+use super::tls::{ClientTlsFiles, resolve};
+use super::value::HumanDuration;
+
+/// Configuration of an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentConfig {
+    /// Identity of this agent; by default the host's name.
+    pub name: Option<AgentId>,
+    /// `HOST:PORT` of the gateways' ports for agents.
+    pub join: Vec<String>,
+    /// How many gateways to be attached to at once.
+    pub connections: usize,
+    /// How long running streams may go on after a signal to stop.
+    pub drain_grace: HumanDuration,
+    /// A file with this agent's token.
+    pub token_file: Option<PathBuf>,
+    /// Allows gateways off loopback to be joined without TLS.
+    pub insecure_plaintext: bool,
+    /// What this agent offers.
+    pub service: Vec<ServiceConfig>,
+    /// How gateways are verified, and this agent's certificate.
+    pub tls: Option<ClientTlsFiles>,
+    /// Logging.
+    pub log: LogConfig,
+}
+
+/// A service that the agent offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceConfig {
+    /// The name by which it is asked for.
+    pub name: ServiceName,
+    /// `HOST:PORT` where the agent connects to it.
+    pub address: String,
+}
+
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self {
+            name: None,
+            join: vec![format!("127.0.0.1:{AGENTS_PORT}")],
+            connections: 1,
+            drain_grace: HumanDuration(Duration::from_secs(30)),
+            token_file: None,
+            insecure_plaintext: false,
+            service: Vec::new(),
+            tls: None,
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl RoleConfig for AgentConfig {
+    const DEFAULT_TEXT: &'static str = include_str!("default/agent.toml");
+
+    fn resolve_paths(&mut self, directory: &Path) {
+        if let Some(path) = &mut self.token_file {
+            resolve(path, directory);
+        }
+        if let Some(tls) = &mut self.tls {
+            tls.resolve_paths(directory);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Tables of configurations and what the rules say of them.
+
+use super::*;
+use crate::config::text::Source;
+
+/// Compares the keys of the problems and the number of warnings.
+fn compare(text: &str, verdict: &Verdict, keys: &[&str], warnings: usize) {
+    let got: Vec<&str> = verdict.problems.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(got, keys, "{text}\n{verdict:#?}");
+    assert_eq!(verdict.warnings.len(), warnings, "{text}\n{verdict:#?}");
+}
+
+fn parse<T: serde::de::DeserializeOwned>(text: &str) -> T {
+    Source::new("test.toml".into(), text.into()).parse().unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn check_server(text: &str, keys: &[&str], warnings: usize) {
+    compare(text, &server(&parse(text)), keys, warnings);
+}
+
+const TLS: &str = "[tls]\ncertificate = 'c'\nkey = 'k'\n";
+const MUTUAL: &str = "[tls]\ncertificate = 'c'\nkey = 'k'\nca = 'a'\n";
+
+#[test]
+fn loopback_needs_nothing() {
+    check_server("", &[], 0);
+    check_server("[http]\nlisten = '[::1]:80'\n", &[], 0);
+    check_server(TLS, &[], 0);
+}
+
+#[test]
+fn the_http_entry_off_loopback_needs_tls_and_tokens_for_connect() {
+    let open = "[http]\nlisten = '0.0.0.0:80'\n";
+    check_server(open, &["http.listen", "http.connect"], 0);
+    check_server(&format!("{open}connect = false\n"), &["http.listen"], 0);
+    check_server(&format!("{open}connect = false\n{TLS}"), &[], 0);
+    check_server(&format!("tokens_file = 't'\n{open}{TLS}"), &[], 0);
+    check_server(&format!("{open}connect = false\ninsecure_plaintext = true\n"), &[], 1);
+    check_server(&format!("{open}connect = false\ntls = false\n{TLS}"), &["http.listen"], 0);
+    check_server(&format!("{open}connect = false\ncertificate = 'c'\nkey = 'k'\n"), &[], 0);
+    check_server("[http]\ntls = true\n", &["http.tls"], 0);
+    check_server("[http]\ncertificate = 'c'\n", &["http.certificate"], 0);
+    check_server("[http]\nkey = 'c'\n", &["http.key"], 0);
+}
+
+#[test]
+fn the_port_for_agents_off_loopback_needs_tls_and_a_way_to_authenticate() {
+    let open = "[agents]\nlisten = '10.0.0.1:7100'\n";
+    check_server(open, &["agents.listen", "agents.listen"], 0);
+    check_server(&format!("{open}{TLS}"), &["agents.listen"], 0);
+    check_server(&format!("{open}{MUTUAL}"), &[], 0);
+    check_server(&format!("tokens_file = 't'\n{open}{TLS}"), &[], 0);
+    check_server(&format!("tokens_file = 't'\n{open}"), &["agents.listen"], 0);
+    check_server(&format!("tokens_file = 't'\n{open}insecure_plaintext = true\n"), &[], 1);
+    check_server(&format!("{open}insecure_plaintext = true\n"), &["agents.listen"], 1);
+}
+
+#[test]
+fn the_port_for_peers_off_loopback_needs_mutual_tls_and_an_address() {
+    let open = "[peers]\nlisten = '10.0.0.1:7101'\n";
+    check_server(open, &["peers.listen"], 0);
+    check_server(&format!("{open}{TLS}"), &["peers.listen"], 0);
+    check_server(&format!("{open}{MUTUAL}"), &[], 0);
+    check_server(&format!("{open}insecure_plaintext = true\n"), &[], 1);
+    check_server(&format!("[peers]\nlisten = '0.0.0.0:1'\n{MUTUAL}"), &["peers.advertise"], 0);
+    check_server(&format!("[peers]\nlisten = '0.0.0.0:1'\nadvertise = 'a:1'\n{MUTUAL}"), &[], 0);
+    check_server("[peers]\nadvertise = 'nowhere'\n", &["peers.advertise"], 0);
+}
+
+#[test]
+fn a_gateway_that_others_cannot_reach_is_warned() {
+    check_server("[store]\nurl = 'redis://:pw@store.example.com:6379/0'\n", &[], 1);
+    check_server("[store]\nurl = 'redis://:pw@127.0.0.1:6379'\n", &[], 0);
+}
+
+#[test]
+fn the_admin_port_off_loopback_needs_tls_and_a_token() {
+    let open = "[admin]\nlisten = '0.0.0.0:7090'\n";
+    check_server(open, &["admin.listen", "admin.listen"], 0);
+    check_server(&format!("{open}{TLS}"), &["admin.listen"], 0);
+    check_server(&format!("tokens_file = 't'\n{open}{TLS}"), &[], 0);
+    check_server(&format!("{open}insecure_plaintext = true\n"), &["admin.listen"], 1);
+}
+
+#[test]
+fn a_tcp_listener_off_loopback_needs_tls_or_a_word() {
+    let open = "[[tcp]]\nlisten = '0.0.0.0:22'\nservice = 'ssh'\n";
+    check_server(open, &["tcp[0].listen"], 0);
+    check_server(&format!("{open}{TLS}"), &[], 0);
+    check_server(&format!("{open}insecure_plaintext = true\n"), &[], 1);
+    check_server(&format!("insecure_plaintext = true\n{open}"), &[], 1);
+}
+
+#[test]
+fn a_domain_is_labels_and_dots() {
+    for domain in ["", ".", "a..b", "Svc", "-a", "a b", "a."] {
+        check_server(&format!("domain = '{domain}'\n"), &["domain"], 0);
+    }
+    check_server("domain = 'bowline.example.com'\n", &[], 0);
+}
+
+fn check_agent(text: &str, has_token: bool, keys: &[&str], warnings: usize) {
+    let text = format!("{text}\n[[service]]\nname = 'web'\naddress = '127.0.0.1:80'\n");
+    compare(&text, &agent(&parse(&text), has_token), keys, warnings);
+}
+
+#[test]
+fn an_agent_verifies_gateways_and_proves_who_it_is() {
+    let remote = "join = ['gw.example.com:7100']\n";
+    check_agent("", false, &[], 0);
+    check_agent(remote, false, &["join", "join"], 0);
+    check_agent(remote, true, &["join"], 0);
+    check_agent(&format!("{remote}[tls]\nca = 'a'\n"), true, &[], 0);
+    check_agent(&format!("{remote}[tls]\nca = 'a'\n"), false, &["join"], 0);
+    check_agent(&format!("{remote}[tls]\nca = 'a'\ncertificate = 'c'\nkey = 'k'\n"), false, &[], 0);
+    check_agent(&format!("{remote}[tls]\nca = 'a'\ncertificate = 'c'\n"), false, &["tls"], 0);
+    check_agent(&format!("{remote}insecure_plaintext = true\n"), true, &[], 1);
+    check_agent("join = []\n", false, &["join"], 0);
+    check_agent("join = ['nowhere']\n", true, &["join[0]", "join"], 0);
+    check_agent("connections = 0\n", false, &["connections"], 0);
+}
+
+#[test]
+fn services_of_an_agent_are_told_apart() {
+    check_agent("[[service]]\nname = 'web'\naddress = '127.0.0.1:81'\n", false, &["service[1].name"], 0);
+    check_agent("[[service]]\nname = 'db'\naddress = '5432'\n", false, &["service[0].address"], 0);
+    compare("no service", &agent(&AgentConfig::default(), false), &[], 1);
+}
+
+#[test]
+fn a_store_off_loopback_needs_tls_and_a_password() {
+    let check = |text: &str, has_password: bool, keys: &[&str], warnings: usize| {
+        compare(text, &store(&parse(text), has_password), keys, warnings);
+    };
+    let open = "listen = '0.0.0.0:6379'\n";
+    check("", false, &[], 0);
+    check(open, false, &["listen", "listen"], 0);
+    check(open, true, &["listen"], 0);
+    check(&format!("{open}{TLS}"), true, &[], 0);
+    check(&format!("{open}{TLS}"), false, &["listen"], 0);
+    check(&format!("{open}{MUTUAL}"), false, &[], 0);
+    check(&format!("{open}insecure_plaintext = true\n"), true, &[], 1);
+    check(&format!("{open}insecure_plaintext = true\n"), false, &["listen"], 1);
+}

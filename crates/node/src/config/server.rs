@@ -1,0 +1,246 @@
+//! What a gateway (`bowline server`) can be told.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bowline_model::{AgentId, GatewayId, ServiceName, ZoneName};
+use serde::{Deserialize, Serialize};
+
+use super::RoleConfig;
+use super::tls::{TlsFiles, resolve};
+use super::value::{HumanDuration, Secret, deserialize_listen};
+
+/// Port of the http entry, unless another is configured.
+pub const HTTP_PORT: u16 = 7080;
+/// Port for agents, unless another is configured.
+pub const AGENTS_PORT: u16 = 7100;
+/// Port for other gateways, unless another is configured.
+pub const PEERS_PORT: u16 = 7101;
+/// Port of status and metrics, unless another is configured.
+pub const ADMIN_PORT: u16 = 7090;
+/// Domain under which services have host names, unless another is configured.
+pub const DOMAIN: &str = "svc.bowline";
+
+/// Configuration of a gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Name of this gateway; by default the host's name and the agents' port.
+    pub name: Option<GatewayId>,
+    /// The zone that this gateway belongs to.
+    pub zone: ZoneName,
+    /// Services are reached as `SERVICE.<domain>`.
+    pub domain: String,
+    /// How long running streams may go on after a signal to stop.
+    pub drain_grace: HumanDuration,
+    /// Allows every port to be without TLS off loopback.
+    pub insecure_plaintext: bool,
+    /// Hashed tokens of agents and clients.
+    pub tokens_file: Option<PathBuf>,
+    /// The entry for HTTP.
+    pub http: HttpConfig,
+    /// The port that agents dial.
+    pub agents: AgentsConfig,
+    /// The port that other gateways dial.
+    pub peers: PeersConfig,
+    /// Status, metrics and health.
+    pub admin: AdminConfig,
+    /// Entries for raw TCP.
+    pub tcp: Vec<TcpConfig>,
+    /// Where the registry is kept.
+    pub store: StoreLinkConfig,
+    /// This gateway's certificate and the authority it trusts.
+    pub tls: Option<TlsFiles>,
+    /// Logging.
+    pub log: LogConfig,
+}
+
+/// The entry for HTTP: a reverse proxy by host name, and CONNECT.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Address to listen on.
+    #[serde(deserialize_with = "deserialize_listen")]
+    pub listen: SocketAddr,
+    /// Whether this port speaks TLS; by default it does off loopback.
+    pub tls: Option<bool>,
+    /// Certificate for this port, if not that of `[tls]`.
+    pub certificate: Option<PathBuf>,
+    /// Private key of `certificate`.
+    pub key: Option<PathBuf>,
+    /// Allows this port to be without TLS off loopback.
+    pub insecure_plaintext: bool,
+    /// Whether HTTP CONNECT (`bowline forward`) is served.
+    pub connect: bool,
+}
+
+/// The port that agents dial.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentsConfig {
+    /// Address to listen on.
+    #[serde(deserialize_with = "deserialize_listen")]
+    pub listen: SocketAddr,
+    /// Allows this port to be without TLS off loopback.
+    pub insecure_plaintext: bool,
+}
+
+/// The port that other gateways dial.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PeersConfig {
+    /// Address to listen on.
+    #[serde(deserialize_with = "deserialize_listen")]
+    pub listen: SocketAddr,
+    /// `HOST:PORT` by which other gateways reach this port; by default `listen`, if it names one address.
+    pub advertise: Option<String>,
+    /// Allows this port to be without TLS off loopback.
+    pub insecure_plaintext: bool,
+}
+
+/// Status, metrics and health.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Address to listen on.
+    #[serde(deserialize_with = "deserialize_listen")]
+    pub listen: SocketAddr,
+    /// Whether this port speaks TLS; by default it does off loopback.
+    pub tls: Option<bool>,
+    /// Allows this port to be without TLS off loopback.
+    pub insecure_plaintext: bool,
+}
+
+/// An entry for raw TCP: whatever connects to `listen` reaches `service`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TcpConfig {
+    /// Address to listen on.
+    #[serde(deserialize_with = "deserialize_listen")]
+    pub listen: SocketAddr,
+    /// The service that connections go to.
+    pub service: ServiceName,
+    /// Only this agent's instance of the service.
+    #[serde(default)]
+    pub agent: Option<AgentId>,
+    /// Whether this port speaks TLS; by default it does off loopback.
+    #[serde(default)]
+    pub tls: Option<bool>,
+    /// Allows this port to be without TLS off loopback.
+    #[serde(default)]
+    pub insecure_plaintext: bool,
+}
+
+/// Where the registry is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreLinkConfig {
+    /// `redis://` or `rediss://`; without it the store is embedded in this process.
+    pub url: Option<Secret>,
+    /// A file with the password, which then need not stand in the URL.
+    pub password_file: Option<PathBuf>,
+    /// Authority that signed the store's certificate (`rediss://`).
+    pub ca: Option<PathBuf>,
+}
+
+/// Logging, on standard error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// A level or a filter, such as `info` or `info,bowline_tunnel=debug`.
+    pub level: String,
+    /// For people or for programs.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line of text, coloured on a terminal.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// An address on loopback.
+pub(super) fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            name: None,
+            zone: "default".parse().expect("a valid name"),
+            domain: DOMAIN.to_owned(),
+            drain_grace: HumanDuration(Duration::from_secs(30)),
+            insecure_plaintext: false,
+            tokens_file: None,
+            http: HttpConfig::default(),
+            agents: AgentsConfig::default(),
+            peers: PeersConfig::default(),
+            admin: AdminConfig::default(),
+            tcp: Vec::new(),
+            store: StoreLinkConfig::default(),
+            tls: None,
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: loopback(HTTP_PORT),
+            tls: None,
+            certificate: None,
+            key: None,
+            insecure_plaintext: false,
+            connect: true,
+        }
+    }
+}
+
+impl Default for AgentsConfig {
+    fn default() -> Self {
+        Self { listen: loopback(AGENTS_PORT), insecure_plaintext: false }
+    }
+}
+
+impl Default for PeersConfig {
+    fn default() -> Self {
+        Self { listen: loopback(PEERS_PORT), advertise: None, insecure_plaintext: false }
+    }
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { listen: loopback(ADMIN_PORT), tls: None, insecure_plaintext: false }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Human }
+    }
+}
+
+impl RoleConfig for ServerConfig {
+    const DEFAULT_TEXT: &'static str = include_str!("default/server.toml");
+
+    fn resolve_paths(&mut self, directory: &Path) {
+        let single = [
+            &mut self.tokens_file,
+            &mut self.http.certificate,
+            &mut self.http.key,
+            &mut self.store.password_file,
+            &mut self.store.ca,
+        ];
+        single.into_iter().flatten().for_each(|path| resolve(path, directory));
+        if let Some(tls) = &mut self.tls {
+            tls.resolve_paths(directory);
+        }
+    }
+}

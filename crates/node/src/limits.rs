@@ -1,0 +1,45 @@
+//! Bounds of this crate.
+
+use std::time::Duration;
+
+/// Largest configuration file that is read, in bytes.
+pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
+
+/// Longest duration that a configuration may name: longer is a slip, and sums with it must not overflow.
+pub const CONFIG_DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Most TCP listeners of one gateway.
+pub const TCP_LISTENERS_MAX: usize = 256;
+
+/// Most gateways that an agent's `join` may list.
+pub const JOIN_MAX: usize = 64;
+
+/// Longest wait for the embedded store to end after everything that uses it has ended.
+pub const STORE_STOP_MAX: Duration = Duration::from_secs(5);
+
+/// How often readiness looks at what has no notification of its own.
+pub const READINESS_PERIOD: Duration = Duration::from_millis(200);
+
+/// Longest wait of `dev` until the demo answers through the gateway.
+pub const DEV_READY_MAX: Duration = Duration::from_secs(20);
+
+/// Pause between two tries of the demo's path.
+pub const DEV_PROBE_PERIOD: Duration = Duration::from_millis(50);
+
+/// Longest wait for one try of the demo's path.
+pub const DEV_PROBE_MAX: Duration = Duration::from_secs(2);
+
+/// Most connections that the demo service serves at once.
+pub const DEMO_CONNECTIONS_MAX: usize = 256;
+
+/// Lines that the demo's `/stream` sends, and the pause between them.
+pub const DEMO_STREAM_LINES: u32 = 10;
+
+/// Pause between two lines of the demo's `/stream`.
+pub const DEMO_STREAM_PAUSE: Duration = Duration::from_millis(100);
+
+/// Most gateways that an agent is attached to at once.
+pub const CONNECTIONS_MAX: usize = 16;
+
+/// Longest domain of services, in bytes: a service and an agent stand before it in a host name of at most 253.
+pub const DOMAIN_BYTES_MAX: usize = 253 - 2 * 64;
