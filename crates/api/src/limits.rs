@@ -1,0 +1,30 @@
+//! Bounds of this crate.
+
+use std::time::Duration;
+
+/// Most connections that are served at once; more wait in the kernel's queue.
+pub const CONNECTIONS_MAX: usize = 256;
+
+/// Longest wait for a connection's request line and headers.
+pub const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest time to answer a request. A status asks every gateway of the zone, each with a shorter bound.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest time that one connection is kept, however busy: a reader that never reads ends here.
+pub const CONNECTION_LIFETIME_MAX: Duration = Duration::from_secs(300);
+
+/// Bytes buffered for one connection, which bounds the request line and the headers.
+pub const HEADER_BYTES_MAX: usize = 16 * 1024;
+
+/// Most header lines of a request.
+pub const HEADERS_MAX: usize = 64;
+
+/// Largest request body. No route reads one.
+pub const BODY_BYTES_MAX: u64 = 64 * 1024;
+
+/// Pause after an accept that failed, for instance for want of file descriptors.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long answers in flight may go on when the port is shut down.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
