@@ -1,0 +1,5 @@
+//! A whole agent against scripted gateways over loopback sockets.
+
+mod attaching;
+mod fake;
+mod streams;

@@ -1,0 +1,206 @@
+//! Tunnels and the streams on them.
+
+use std::time::Duration;
+
+use bowline_agent::State;
+use bowline_model::Reason;
+use bowline_proto::v1::{DialFailed, Services, from_agent};
+use bowline_rt::net::Listener;
+use bowline_rt::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::fake::{Gateway, echo, loopback, ping, services, settings, start, within};
+
+#[tokio::test]
+async fn a_stream_reaches_its_service_and_half_closes() {
+    let mut gateway = Gateway::start();
+    let agent = start(settings(&[&gateway], services(&[("web", echo().await)])));
+    let attach = gateway.welcome("g1").await;
+    let (opened, mut stream) = gateway.open(&attach, "web").await;
+    assert_eq!(opened.reason, 0, "{}", opened.detail);
+    ping(&mut stream, b"hello").await;
+    let mut tunnels = agent.handle.tunnels();
+    assert_eq!(tunnels.borrow().busy, 1);
+
+    stream.write_all(b"last words").await.expect("open");
+    stream.shutdown().await.expect("open");
+    let mut rest = Vec::new();
+    within("the other end", stream.read_to_end(&mut rest)).await.expect("an orderly end");
+    assert_eq!(rest, b"last words");
+    within("the tunnel's end", tunnels.wait_for(|counts| counts.total() == 0)).await.expect("the agent runs");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn large_amounts_pass_unaltered_both_ways_at_once() {
+    let mut gateway = Gateway::start();
+    let agent = start(settings(&[&gateway], services(&[("web", echo().await)])));
+    let attach = gateway.welcome("g1").await;
+    let (_, stream) = gateway.open(&attach, "web").await;
+    let sent: Vec<u8> = (0..3_000_000_u32).map(|index| u8::try_from(index % 253).expect("small")).collect();
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut received = Vec::new();
+    let send = async {
+        writer.write_all(&sent).await?;
+        writer.shutdown().await
+    };
+    let both = async { tokio::try_join!(send, reader.read_to_end(&mut received)) };
+    within("all bytes", both).await.expect("no failure");
+    assert!(sent == received);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_be_opened_says_why() {
+    let closed = Listener::bind(loopback()).await.expect("a free port").local_addr().expect("bound");
+    let mut gateway = Gateway::start();
+    let agent = start(settings(&[&gateway], services(&[("down", closed)])));
+    let attach = gateway.welcome("g1").await;
+    for (service, reason, detail) in [
+        ("down", Reason::ServiceRefused, closed.to_string()),
+        ("other", Reason::ServiceUnknown, "agent edge does not offer other".into()),
+        ("Not a Name", Reason::ServiceUnknown, "a service name has".into()),
+    ] {
+        let (opened, mut stream) = gateway.open(&attach, service).await;
+        assert_eq!(opened.reason, reason.wire(), "{service}: {}", opened.detail);
+        assert!(opened.detail.contains(&detail), "{}", opened.detail);
+        let end = within("the end", stream.read(&mut [0; 1])).await;
+        assert_eq!(end.expect("an orderly end"), 0);
+    }
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_answer_is_given_up_in_time() {
+    // The queue of a listener that never accepts: full after a few connections, further ones get no answer.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind(loopback()).expect("a free port");
+    let listener = socket.listen(1).expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let mut waiting = Vec::new();
+    while let Ok(stream) = bowline_rt::net::connect(address, Duration::from_millis(200)).await {
+        waiting.push(stream);
+    }
+    let mut gateway = Gateway::start();
+    let mut settings = settings(&[&gateway], services(&[("slow", address)]));
+    settings.limits.service_connect_timeout = Duration::from_millis(50);
+    let agent = start(settings);
+    let attach = gateway.welcome("g1").await;
+    let (opened, _) = gateway.open(&attach, "slow").await;
+    assert_eq!(opened.reason, Reason::ServiceTimeout.wire(), "{}", opened.detail);
+    agent.stop().await;
+}
+
+async fn reset(stream: &mut TcpStream) -> bool {
+    let end = within("a reset", stream.read(&mut [0; 1])).await;
+    end.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+}
+
+#[tokio::test]
+async fn a_reset_on_one_side_is_a_reset_on_the_other() {
+    let listener = Listener::bind(loopback()).await.expect("a free port");
+    let mut gateway = Gateway::start();
+    let services = services(&[("web", listener.local_addr().expect("bound"))]);
+    let agent = start(settings(&[&gateway], services));
+    let attach = gateway.welcome("g1").await;
+    for service_breaks in [true, false] {
+        let (_, mut stream) = gateway.open(&attach, "web").await;
+        let (mut service, _) = within("the agent", listener.accept()).await.expect("a connection");
+        ping_pong(&mut stream, &mut service).await;
+        let (breaking, other) = if service_breaks { (service, &mut stream) } else { (stream, &mut service) };
+        bowline_rt::net::reset_on_close(&breaking);
+        drop(breaking);
+        assert!(reset(other).await, "service breaks: {service_breaks}");
+    }
+    agent.stop().await;
+}
+
+async fn ping_pong(one: &mut TcpStream, other: &mut TcpStream) {
+    one.write_all(b"ping").await.expect("open");
+    let mut four = [0; 4];
+    within("a ping", other.read_exact(&mut four)).await.expect("open");
+    other.write_all(b"pong").await.expect("open");
+    within("a pong", one.read_exact(&mut four)).await.expect("open");
+}
+
+#[tokio::test]
+async fn tunnels_over_the_limit_are_refused_in_one_message() {
+    let mut gateway = Gateway::start();
+    let mut settings = settings(&[&gateway], services(&[]));
+    settings.limits.tunnels_max = 2;
+    let agent = start(settings);
+    let mut attach = gateway.welcome("g1").await;
+    attach.dial(&[b"1", b"2", b"3", b"4", b"5"]).await;
+    let (first, _second) = (gateway.tunnel().await, gateway.tunnel().await);
+    let error = "the agent is at its limit of tunnels".to_owned();
+    let failed = from_agent::Message::DialFailed(DialFailed { tunnels: 3, error });
+    assert_eq!(attach.receive().await, Some(failed));
+    // The gateway closes one: there is room again.
+    drop(first);
+    let mut counts = agent.handle.tunnels();
+    within("room", counts.wait_for(|counts| counts.total() == 1)).await.expect("the agent runs");
+    attach.dial(&[b"6"]).await;
+    assert_eq!(gateway.tunnel().await.ticket, b"6");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_without_its_control_connection_and_idle_tunnels_do_not() {
+    let mut gateway = Gateway::start();
+    let agent = start(settings(&[&gateway], services(&[("web", echo().await)])));
+    let attach = gateway.welcome("g1").await;
+    let (_, mut stream) = gateway.open(&attach, "web").await;
+    attach.dial(&[b"idle"]).await;
+    let idle = gateway.tunnel().await;
+    attach.fail(tonic::Status::unavailable("on purpose")).await;
+    idle.closed().await;
+    let attach = gateway.welcome("g1").await;
+    assert_eq!(attach.login.generation, 2);
+    ping(&mut stream, b"still here").await;
+    agent.until_state(&gateway.address, State::Attached).await;
+    drop((stream, attach));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn services_can_be_replaced_while_it_runs() {
+    let mut gateway = Gateway::start();
+    let agent = start(settings(&[&gateway], services(&[("old", echo().await)])));
+    let mut attach = gateway.welcome("g1").await;
+    assert_eq!(attach.login.services, ["old"]);
+    let (_, mut running) = gateway.open(&attach, "old").await;
+    agent.handle.replace_services(services(&[("new", echo().await), ("more", loopback_one())]));
+    let replaced = from_agent::Message::Services(Services { services: vec!["more".into(), "new".into()] });
+    assert_eq!(attach.receive().await, Some(replaced));
+    let (opened, _) = gateway.open(&attach, "old").await;
+    assert_eq!(opened.reason, Reason::ServiceUnknown.wire());
+    let (opened, mut stream) = gateway.open(&attach, "new").await;
+    assert_eq!(opened.reason, 0);
+    ping(&mut stream, b"new").await;
+    ping(&mut running, b"old goes on").await;
+    drop((stream, running));
+    agent.stop().await;
+}
+
+fn loopback_one() -> std::net::SocketAddr {
+    std::net::SocketAddr::from(([127, 0, 0, 1], 1))
+}
+
+#[tokio::test]
+async fn garbage_on_a_tunnel_costs_that_tunnel_only() {
+    let mut gateway = Gateway::start();
+    let agent = start(settings(&[&gateway], services(&[("web", echo().await)])));
+    let attach = gateway.welcome("g1").await;
+    attach.dial(&[b"bad", b"cut"]).await;
+    let (mut bad, mut cut) = (gateway.tunnel().await, gateway.tunnel().await);
+    bad.stream.write_all(&[0xff; 64]).await.expect("open");
+    bad.closed().await;
+    cut.stream.write_all(&[0, 0, 0, 9, 1]).await.expect("open");
+    cut.stream.shutdown().await.expect("open");
+    cut.closed().await;
+    let (opened, mut stream) = gateway.open(&attach, "web").await;
+    assert_eq!(opened.reason, 0);
+    ping(&mut stream, b"fine").await;
+    drop(stream);
+    agent.stop().await;
+}
