@@ -1,0 +1,56 @@
+//! Every bound of the key space.
+
+/// Longest key, field or value, in bytes (Redis' `proto-max-bulk-len`).
+pub const STRING_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Databases that a key space has unless it is told otherwise.
+pub const DATABASES_DEFAULT: usize = 16;
+
+/// Most databases that a key space may have.
+pub const DATABASES_MAX: usize = 1024;
+
+/// Items in one segment of a table before it is split: what fills a table of 256 buckets. A split is the longest pause
+/// that an insert can see.
+pub const SEGMENT_ITEMS_MAX: usize = 224;
+
+/// Most bits of a hash that select a segment. Beyond 16 million segments they grow instead of being split.
+pub const DIRECTORY_DEPTH_MAX: u32 = 24;
+
+/// Draws for a random item before an unevenly drawn one is taken.
+pub const RANDOM_DRAWS_MAX: usize = 64;
+
+/// Fields of a hash that is kept as a plain list (Redis' `hash-max-listpack-entries`).
+pub const HASH_LIST_FIELDS_MAX: usize = 128;
+
+/// Longest field or value of a hash that is kept as a plain list (Redis' `hash-max-listpack-value`).
+pub const HASH_LIST_BYTES_MAX: usize = 64;
+
+/// Longest string that Redis calls `embstr`.
+pub const EMBEDDED_STRING_BYTES_MAX: usize = 44;
+
+/// Steps that one command may spend on matching patterns: about a second of work.
+pub const GLOB_STEPS_MAX: u64 = 200_000_000;
+
+/// Longest decimal number that the float commands read.
+pub const FLOAT_TEXT_BYTES_MAX: usize = 1024;
+
+/// Decimal exponents of numbers that the float commands read; an 80-bit float has no others.
+pub const FLOAT_EXPONENT_MAX: i32 = 5_000;
+
+/// Most elements that a command with a negative count (HRANDFIELD) returns.
+pub const RANDOM_FIELDS_MAX: u64 = 10_000_000;
+
+/// Empty segments that one SCAN call passes over, for each element that was asked for.
+pub const SCAN_SEGMENTS_PER_COUNT: u64 = 10;
+
+/// Commands that wait in one transaction.
+pub const TRANSACTION_COMMANDS_MAX: usize = 1_000_000;
+
+/// Bytes of the arguments that wait in one transaction.
+pub const TRANSACTION_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// Keys that one connection may watch.
+pub const WATCHED_KEYS_MAX: usize = 100_000;
+
+/// Segments that are freed in one step of the lazy clean-up after FLUSHALL.
+pub const RECLAIM_SEGMENTS_PER_STEP: usize = 64;
