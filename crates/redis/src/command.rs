@@ -1,0 +1,173 @@
+//! One command, encoded as it is built, with what the driver has to know about it.
+
+use std::fmt;
+use std::time::Duration;
+
+use bowline_resp::{encode_array_header, encode_bulk};
+use bytes::BytesMut;
+
+use crate::error::NotSent;
+use crate::limits::ARGUMENTS_MAX;
+use crate::table::{Arguments, Refusal, Row, Shape, look_up};
+
+/// A command with its arguments. Building it encodes it, so that sending it is one copy that cannot fail.
+#[derive(Clone)]
+pub struct Command {
+    /// The arguments, the name first, as bulk strings; the header of the array is written when the command is sent.
+    body: BytesMut,
+    count: usize,
+    shape: Shape,
+    idempotent: bool,
+    refusal: Option<Refusal>,
+    /// What the next arguments may still reveal.
+    arguments: Arguments,
+    deadline: Option<Duration>,
+}
+
+impl Command {
+    /// A command without arguments. Commands that only read are idempotent without being told so.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let Row { shape, idempotent, refusal, arguments } = look_up(name.as_bytes());
+        let mut body = BytesMut::new();
+        encode_bulk(name.as_bytes(), &mut body);
+        Self { body, count: 1, shape, idempotent, refusal, arguments, deadline: None }
+    }
+
+    /// Appends an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<[u8]>) -> Self {
+        let argument = argument.as_ref();
+        self.refusal = self.refusal.or(self.arguments.next(argument));
+        self.count += 1;
+        encode_bulk(argument, &mut self.body);
+        self
+    }
+
+    /// Appends a number as an argument.
+    #[must_use]
+    pub fn number(self, number: impl itoa::Integer) -> Self {
+        self.arg(itoa::Buffer::new().format(number))
+    }
+
+    /// Appends several arguments.
+    #[must_use]
+    pub fn args(self, arguments: impl IntoIterator<Item: AsRef<[u8]>>) -> Self {
+        arguments.into_iter().fold(self, Self::arg)
+    }
+
+    /// Declares that running the command twice is as good as once: the driver may send it again when its fate is unknown.
+    #[must_use]
+    pub const fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    /// Limits the time that the call may take in all: waiting for a connection and for room, sending, and the answer.
+    #[must_use]
+    pub const fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    pub(crate) const fn deadline_or(&self, default: Duration) -> Duration {
+        match self.deadline {
+            Some(deadline) => deadline,
+            None => default,
+        }
+    }
+
+    pub(crate) const fn is_idempotent(&self) -> bool {
+        self.idempotent
+    }
+
+    pub(crate) const fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Whether a shared connection may carry this command at all.
+    pub(crate) fn check(&self, bytes_max: usize) -> Result<(), NotSent> {
+        if let Some(Refusal { command, why }) = self.refusal {
+            return Err(NotSent::Refused { command, why });
+        }
+        if self.count > ARGUMENTS_MAX {
+            return Err(NotSent::Refused {
+                command: "a command",
+                why: "it has more arguments than a server takes",
+            });
+        }
+        let bytes = self.size_bytes();
+        if bytes > bytes_max { Err(NotSent::TooLarge { bytes, bytes_max }) } else { Ok(()) }
+    }
+
+    /// Size on the wire.
+    pub(crate) fn size_bytes(&self) -> usize {
+        b"*\r\n".len() + itoa::Buffer::new().format(self.count).len() + self.body.len()
+    }
+
+    /// Appends the command to `out`. The memory is reserved first: what follows cannot stop half-way.
+    pub(crate) fn write_to(&self, out: &mut BytesMut) {
+        out.reserve(self.size_bytes());
+        encode_array_header(self.count, out);
+        out.extend_from_slice(&self.body);
+    }
+}
+
+/// Without the arguments, which may be secrets.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command")
+            .field("arguments", &(self.count - 1))
+            .field("bytes", &self.size_bytes())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_encoded_as_it_is_built() {
+        let command = Command::new("SET").arg("key").number(-12).args(["PX", "5"]);
+        let mut out = BytesMut::new();
+        command.write_to(&mut out);
+        assert_eq!(&out[..], b"*5\r\n$3\r\nSET\r\n$3\r\nkey\r\n$3\r\n-12\r\n$2\r\nPX\r\n$1\r\n5\r\n");
+        assert_eq!(out.len(), command.size_bytes());
+    }
+
+    #[test]
+    fn what_would_change_the_connection_is_refused() {
+        let check = |command: Command, refused: Option<&str>| {
+            let got = command.check(1000).err().map(|error| error.to_string());
+            assert_eq!(got.as_deref(), refused);
+        };
+        let refused = |command: &str, why: &str| format!("{command} cannot use a shared connection: {why}");
+        check(Command::new("GET").arg("SUBSCRIBE"), None);
+        check(Command::new("client").arg("list"), None);
+        check(Command::new("XREAD").args(["COUNT", "1", "STREAMS", "block", "0"]), None);
+        check(Command::new("XREADGROUP").args(["GROUP", "block", "block", "STREAMS", "s", ">"]), None);
+        check(
+            Command::new("Subscribe").arg("channel"),
+            Some(&refused("SUBSCRIBE", "its replies are not answers")),
+        );
+        check(
+            Command::new("client").args(["reply", "off"]),
+            Some(&refused("CLIENT REPLY", "it changes the number of replies")),
+        );
+        check(
+            Command::new("XREAD").args(["BLOCK", "0", "STREAMS", "s", "0"]),
+            Some(&refused("XREAD BLOCK", "it holds up everybody behind it")),
+        );
+        check(
+            Command::new("XREADGROUP").args(["GROUP", "g", "c", "block", "0", "STREAMS", "s", ">"]),
+            Some(&refused("XREADGROUP BLOCK", "it holds up everybody behind it")),
+        );
+        check(Command::new("SET").arg([0; 1000]), Some("the command has 1022 bytes, the limit is 1000"));
+    }
+
+    #[test]
+    fn debug_shows_no_argument() {
+        assert!(!format!("{:?}", Command::new("SET").arg("hunter2")).contains("hunter2"));
+    }
+}

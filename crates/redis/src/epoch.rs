@@ -1,0 +1,416 @@
+//! The life of one connection, without the connection: requests in, bytes out; bytes in, answers out.
+//!
+//! An [`EpochCore`] owns everything that belongs to one connection: decoder and read buffer, write buffer, the queue of
+//! requests in flight, the dialect. It is built whole for a fresh socket and dropped whole with it; no part can be taken out
+//! and none can be reset, so nothing of one connection can ever meet the bytes of another.
+//!
+//! INV-DRV-OWN, INV-DRV-CANCEL and INV-DRV-ONCE are kept here:
+//! - The bytes of a request and its entry in the queue are appended in one step.
+//! - An answer goes to the head of the queue. Only type and position route it, never content. A push goes past the queue.
+//! - A caller who gives up or whose deadline passes switches its entry off; the entry stays until its answer has come.
+//! - Whatever proves that requests and answers are out of step, or could be, kills the epoch ([`Death`]). Nothing
+//!   resynchronises, and nothing is taken from a dead epoch but its callers.
+//!
+//! The core knows no clock and no socket: every instant comes as an argument, and [`EpochCore::poll_timeout`] says when it
+//! wants to be asked again. `T` stands for a caller.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bowline_model::Epoch;
+use bowline_resp::{DecodeLimits, Decoder, Frame, Protocol};
+use bytes::{Buf, BytesMut};
+
+use crate::command::Command;
+use crate::config::Config;
+use crate::error::Death;
+use crate::handshake::{Handshake, HandshakeError, ServerInfo};
+use crate::limits::{READ_BYTES, READ_BYTES_MIN, SILENCE_CHECKS, WRITE_BUFFER_KEPT_BYTES};
+use crate::table::Shape;
+
+/// A request of a caller whose bytes stand in a buffer.
+#[derive(Debug)]
+pub(crate) struct Pending<T> {
+    /// Who waits for the answer.
+    pub caller: T,
+    /// Bytes of the request.
+    pub size_bytes: usize,
+    /// Types of answer that are possible.
+    pub shape: Shape,
+    /// When the caller stops waiting.
+    pub deadline: Instant,
+}
+
+/// What comes out of a core.
+#[derive(Debug)]
+pub(crate) enum Event<T> {
+    /// An answer. The room that the request took is free again, whether its caller still waits or not.
+    Answer {
+        /// `None` if the deadline has passed before.
+        caller: Option<T>,
+        frame: Frame,
+        size_bytes: usize,
+    },
+    /// A deadline passed. The answer is still owed, and so the room is not free.
+    Expired(T),
+    /// The introduction is over; callers may come.
+    Ready(ServerInfo),
+}
+
+/// What became of a request in flight when its epoch died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// No byte of it was handed to the socket.
+    NotSent,
+    /// It may have been executed.
+    Unknown,
+}
+
+/// One expected answer.
+#[derive(Debug)]
+struct Entry<T> {
+    expect: Expect<T>,
+    /// Position of the request's first byte in the stream of this epoch.
+    start: u64,
+    appended_at: Instant,
+}
+
+/// What is done with the answer.
+#[derive(Debug)]
+enum Expect<T> {
+    Caller { caller: Option<T>, size_bytes: usize, shape: Shape, deadline: Instant },
+    Handshake,
+    Probe,
+    Fence(u64),
+}
+
+/// Patience of one epoch.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    silence_max: Duration,
+    check_interval: Duration,
+    probe_interval: Duration,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct EpochCore<T> {
+    id: Epoch,
+    protocol: Protocol,
+    handshake: Option<Handshake>,
+    handshake_error: Option<HandshakeError>,
+    decoder: Decoder,
+    incoming: BytesMut,
+    outgoing: BytesMut,
+    /// Bytes ever appended to `outgoing`.
+    appended_bytes: u64,
+    in_flight: VecDeque<Entry<T>>,
+    /// Callers whose deadline has passed and who are not told yet.
+    expired: Vec<T>,
+    /// No deadline in the queue is earlier.
+    next_deadline: Option<Instant>,
+    /// When the silence is measured next; only while an answer is owed.
+    next_check: Option<Instant>,
+    /// Silence before this is not the server's: nothing was owed, bytes came, or this process was asleep.
+    silent_since: Instant,
+    patience: Patience,
+    /// Number of the last fence; `None` if fences are off.
+    fence: Option<u64>,
+    death: Option<Death>,
+}
+
+impl<T> EpochCore<T> {
+    /// The core for a fresh connection. It begins with the introduction: there is something to send at once.
+    pub fn new(id: Epoch, config: &Config, now: Instant) -> Self {
+        let settings = &config.settings;
+        let limits = DecodeLimits { frame_bytes_max: settings.reply_bytes_max, ..DecodeLimits::default() };
+        let mut core = Self {
+            id,
+            protocol: Protocol::Resp2,
+            handshake: Some(Handshake::new(config)),
+            handshake_error: None,
+            decoder: Decoder::new(limits),
+            incoming: BytesMut::new(),
+            outgoing: BytesMut::new(),
+            appended_bytes: 0,
+            in_flight: VecDeque::new(),
+            expired: Vec::new(),
+            next_deadline: None,
+            next_check: None,
+            silent_since: now,
+            patience: Patience {
+                silence_max: settings.silence_max,
+                check_interval: settings.silence_max / SILENCE_CHECKS,
+                probe_interval: settings.probe_interval,
+            },
+            fence: settings.fence.then_some(0),
+            death: None,
+        };
+        core.continue_handshake(now);
+        core
+    }
+
+    /// The identity of the connection.
+    pub const fn id(&self) -> Epoch {
+        self.id
+    }
+
+    /// Why the epoch is dead, if it is.
+    pub const fn death(&self) -> Option<Death> {
+        self.death
+    }
+
+    /// What the server said, if it refused the introduction.
+    pub fn take_handshake_error(&mut self) -> Option<HandshakeError> {
+        self.handshake_error.take()
+    }
+
+    /// Kills the epoch; the first cause stays.
+    pub fn die(&mut self, death: Death) {
+        self.death = self.death.or(Some(death));
+    }
+
+    /// Answers that are owed.
+    pub fn owed(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Takes over requests: `bytes` holds them one behind the other in the order of `requests`. Both are left empty.
+    pub fn append(&mut self, bytes: &mut BytesMut, requests: &mut Vec<Pending<T>>, now: Instant) {
+        debug_assert_eq!(bytes.len(), requests.iter().map(|request| request.size_bytes).sum());
+        self.in_flight.reserve(requests.len() + 1);
+        if self.outgoing.is_empty() {
+            std::mem::swap(&mut self.outgoing, bytes);
+        } else {
+            self.outgoing.extend_from_slice(bytes);
+        }
+        bytes.clear();
+        self.expect_answers(now);
+        for Pending { caller, size_bytes, shape, deadline } in requests.drain(..) {
+            let start = self.appended_bytes;
+            self.appended_bytes += size_bytes as u64;
+            self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
+            let expect = Expect::Caller { caller: Some(caller), size_bytes, shape, deadline };
+            self.in_flight.push_back(Entry { expect, start, appended_at: now });
+        }
+        if let Some(number) = self.fence {
+            self.fence = Some(number + 1);
+            let token = self.fence_token(number + 1);
+            self.append_own(&Command::new("ECHO").arg(token), Expect::Fence(number + 1), now);
+        }
+    }
+
+    /// The bytes that wait to be sent.
+    pub fn outgoing(&self) -> &[u8] {
+        &self.outgoing
+    }
+
+    /// `count` of the waiting bytes were handed to the socket.
+    pub fn handed_over(&mut self, count: usize) {
+        self.outgoing.advance(count);
+        if self.outgoing.is_empty() && self.outgoing.capacity() > WRITE_BUFFER_KEPT_BYTES {
+            self.outgoing = BytesMut::new();
+        }
+    }
+
+    /// The buffer to read into, with room. Follow it up with [`EpochCore::received`].
+    pub fn read_buffer(&mut self) -> &mut BytesMut {
+        if self.incoming.capacity() - self.incoming.len() < READ_BYTES_MIN {
+            self.incoming.reserve(READ_BYTES);
+        }
+        &mut self.incoming
+    }
+
+    /// Bytes were read into the buffer.
+    pub fn received(&mut self, now: Instant) {
+        self.silent_since = now;
+    }
+
+    /// The next thing that happened. Nothing comes out of a dead epoch.
+    pub fn poll_event(&mut self, now: Instant) -> Option<Event<T>> {
+        loop {
+            if self.death.is_some() {
+                return None;
+            }
+            if let Some(caller) = self.expired.pop() {
+                return Some(Event::Expired(caller));
+            }
+            match self.decoder.decode(&mut self.incoming) {
+                Ok(Some(frame)) => {
+                    if let Some(event) = self.route(frame, now) {
+                        return Some(event);
+                    }
+                }
+                Ok(None) => return None,
+                Err(error) => self.die(Death::Protocol(error)),
+            }
+        }
+    }
+
+    /// When [`EpochCore::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let probe = (self.in_flight.is_empty() && self.handshake.is_none())
+            .then(|| self.silent_since + self.patience.probe_interval);
+        [self.next_deadline, self.next_check, probe].into_iter().flatten().min()
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.death.is_some() {
+            return;
+        }
+        self.check_silence(now);
+        self.expire(now);
+        let is_idle = self.in_flight.is_empty() && self.handshake.is_none();
+        if is_idle && now >= self.silent_since + self.patience.probe_interval {
+            self.append_own(&Command::new("PING"), Expect::Probe, now);
+        }
+    }
+
+    /// Ends the epoch: every caller whose answer was owed, in order, and what is known of the request.
+    pub fn bury(&mut self) -> Vec<(T, Fate)> {
+        self.die(Death::Stopped);
+        let handed_over_bytes = self.appended_bytes - self.outgoing.len() as u64;
+        let expired = self.expired.drain(..).map(|caller| (caller, Fate::Unknown));
+        let owed = self.in_flight.drain(..).filter_map(|entry| match entry.expect {
+            Expect::Caller { caller: Some(caller), .. } => {
+                let fate = if entry.start < handed_over_bytes { Fate::Unknown } else { Fate::NotSent };
+                Some((caller, fate))
+            }
+            _ => None,
+        });
+        expired.chain(owed).collect()
+    }
+
+    /// Routes a frame by its type and by the head of the queue.
+    fn route(&mut self, frame: Frame, now: Instant) -> Option<Event<T>> {
+        if matches!(frame, Frame::Push(_)) {
+            // No subscription can exist here, and RESP2 has no pushes. In RESP3 one may come all the same (a server that
+            // tells of its own accord); it answers nobody.
+            if self.protocol == Protocol::Resp2 {
+                self.die(Death::Unsolicited(frame.kind()));
+            }
+            return None;
+        }
+        let Some(entry) = self.in_flight.pop_front() else {
+            self.die(Death::Unsolicited(frame.kind()));
+            return None;
+        };
+        if self.in_flight.is_empty() {
+            self.next_check = None;
+            self.next_deadline = None;
+        }
+        match entry.expect {
+            Expect::Caller { caller, size_bytes, shape, .. } => {
+                if shape.allows(&frame) {
+                    return Some(Event::Answer { caller, frame, size_bytes });
+                }
+                // The entry goes back, so that its caller is found when the epoch is buried.
+                let expect = Expect::Caller { caller, size_bytes, shape, deadline: now };
+                self.in_flight.push_front(Entry { expect, ..entry });
+                self.die(Death::Shape(frame.kind()));
+            }
+            Expect::Probe if !Shape::ECHO.allows(&frame) => self.die(Death::Shape(frame.kind())),
+            // An error to a probe (`LOADING`, `NOPERM`) is a sign of life too.
+            Expect::Probe => {}
+            Expect::Fence(number) => self.check_fence(number, &frame),
+            Expect::Handshake => return self.answer_handshake(frame, now),
+        }
+        None
+    }
+
+    /// An error cannot be told from another's error, but the fences around it can be told from anything.
+    fn check_fence(&mut self, number: u64, frame: &Frame) {
+        let matches = match frame {
+            Frame::Error(_) => true,
+            other => other.as_bytes().is_some_and(|bytes| *bytes == self.fence_token(number)),
+        };
+        if !matches {
+            self.die(Death::Fence);
+        }
+    }
+
+    fn fence_token(&self, number: u64) -> String {
+        format!("{}:{number}", self.id)
+    }
+
+    fn answer_handshake(&mut self, frame: Frame, now: Instant) -> Option<Event<T>> {
+        let handshake = self.handshake.as_mut().expect("its entries are in the queue only while it runs");
+        if let Err(error) = handshake.answer(frame) {
+            self.handshake_error = Some(error);
+            self.die(Death::Handshake);
+            return None;
+        }
+        self.continue_handshake(now)
+    }
+
+    fn continue_handshake(&mut self, now: Instant) -> Option<Event<T>> {
+        let handshake = self.handshake.take()?;
+        if let Some(request) = handshake.request() {
+            self.handshake = Some(handshake);
+            self.append_own(&request, Expect::Handshake, now);
+            return None;
+        }
+        let server = handshake.finish();
+        self.protocol = server.protocol;
+        Some(Event::Ready(server))
+    }
+
+    /// Appends a request of the epoch's own.
+    fn append_own(&mut self, command: &Command, expect: Expect<T>, now: Instant) {
+        self.in_flight.reserve(1);
+        self.expect_answers(now);
+        let start = self.appended_bytes;
+        command.write_to(&mut self.outgoing);
+        self.appended_bytes += command.size_bytes() as u64;
+        self.in_flight.push_back(Entry { expect, start, appended_at: now });
+    }
+
+    /// Begins to measure the silence if nothing was owed so far.
+    fn expect_answers(&mut self, now: Instant) {
+        if self.in_flight.is_empty() {
+            self.silent_since = now;
+            self.next_check = Some(now + self.patience.check_interval);
+        }
+    }
+
+    /// Measures the silence from the last byte read or from the oldest unanswered request, whichever is later: writing more
+    /// never renews it. A check that comes much too late means that this process was asleep, and then the server's silence
+    /// proves nothing.
+    fn check_silence(&mut self, now: Instant) {
+        let Some(check_at) = self.next_check.filter(|&check_at| now >= check_at) else { return };
+        let Some(oldest) = self.in_flight.front() else { return };
+        if now.saturating_duration_since(check_at) > self.patience.check_interval {
+            self.silent_since = now;
+        }
+        let silent_since = self.silent_since.max(oldest.appended_at);
+        if now.saturating_duration_since(silent_since) >= self.patience.silence_max {
+            self.die(Death::Silent(self.patience.silence_max));
+        }
+        let limit = silent_since + self.patience.silence_max;
+        self.next_check = Some(limit.min(now + self.patience.check_interval));
+    }
+
+    /// Switches off the entries whose deadline has passed.
+    fn expire(&mut self, now: Instant) {
+        if self.next_deadline.is_none_or(|next| now < next) {
+            return;
+        }
+        self.next_deadline = None;
+        for entry in &mut self.in_flight {
+            let Expect::Caller { caller, deadline, .. } = &mut entry.expect else { continue };
+            if caller.is_none() {
+                continue;
+            }
+            if *deadline <= now {
+                self.expired.extend(caller.take());
+            } else {
+                self.next_deadline = Some(self.next_deadline.map_or(*deadline, |next| next.min(*deadline)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "epoch_tests.rs"]
+mod tests;

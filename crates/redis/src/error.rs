@@ -1,0 +1,189 @@
+//! How a call can end badly. The type says what is known about the command, because that decides whether it may be sent
+//! again (INV-DRV-ONCE).
+
+use std::io;
+use std::time::Duration;
+
+use bowline_resp::ProtocolError;
+
+/// A call that brought no value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The command was not executed and never will be. It may always be sent again.
+    #[error(transparent)]
+    NotSent(#[from] NotSent),
+    /// The command may have been executed, may be executed yet, or may be lost. Only an idempotent one may be sent again.
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
+    /// The server answered with an error.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+}
+
+impl CallError {
+    /// Whether the command surely had no effect, so that any command may be sent again.
+    #[must_use]
+    pub fn had_no_effect(&self) -> bool {
+        match self {
+            Self::NotSent(_) => true,
+            Self::Unknown(_) => false,
+            Self::Server(error) => error.is_refusal(),
+        }
+    }
+}
+
+/// Why a command was not sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotSent {
+    /// The command would change what every other user of the connection gets.
+    #[error("{command} cannot use a shared connection: {why}")]
+    Refused {
+        /// The command, with its subcommand where that decides.
+        command: &'static str,
+        /// What it would do.
+        why: &'static str,
+    },
+    /// The command is larger than what may ever be in flight.
+    #[error("the command has {bytes} bytes, the limit is {bytes_max}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// Too many callers wait already.
+    #[error("too many calls wait for the store")]
+    Overloaded,
+    /// There was no connection until the deadline.
+    #[error("no connection to the store within {waited:?}: {}", last_error.as_deref().unwrap_or("still connecting"))]
+    Down {
+        /// How long the call waited.
+        waited: Duration,
+        /// What the newest attempt to connect met.
+        last_error: Option<String>,
+    },
+    /// There was a connection, but too much was in flight on it until the deadline.
+    #[error("the connection to the store was full for {waited:?}")]
+    Full {
+        /// How long the call waited.
+        waited: Duration,
+    },
+    /// The client was stopped.
+    #[error("the client was stopped")]
+    Stopped,
+}
+
+/// Why the fate of a command is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    /// No answer came before the deadline. The command is still under way.
+    #[error("no answer from the store before the deadline")]
+    Deadline,
+    /// The connection was lost after the command was handed to the operating system.
+    #[error("the connection to the store was lost before the answer came")]
+    Lost(#[source] Death),
+}
+
+/// An error reply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the store answered: {message}")]
+pub struct ServerError {
+    /// The first word: `ERR`, `WRONGTYPE`, `NOSCRIPT`.
+    pub code: String,
+    /// The whole text, the code included.
+    pub message: String,
+}
+
+impl ServerError {
+    /// Reads the text of an error reply.
+    pub(crate) fn new(text: &[u8]) -> Self {
+        let message = String::from_utf8_lossy(text).into_owned();
+        let code = message.split(' ').next().unwrap_or_default().to_owned();
+        Self { code, message }
+    }
+
+    /// Whether the server declined to run the command now, without judging it: it had no effect and may succeed later.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        const CODES: [&str; 9] = [
+            "LOADING",
+            "BUSY",
+            "CLUSTERDOWN",
+            "TRYAGAIN",
+            "MOVED",
+            "ASK",
+            "MASTERDOWN",
+            "READONLY",
+            "NOREPLICAS",
+        ];
+        CODES.contains(&self.code.as_str())
+    }
+}
+
+/// What ended a connection epoch. Everybody whose answer was owed gets the same one.
+///
+/// It is a small value that is made and copied without allocation, so that dying cannot fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Death {
+    /// The server closed the connection.
+    #[error("the store closed the connection")]
+    Closed,
+    /// Reading failed.
+    #[error("cannot read from the store: {0}")]
+    Read(io::ErrorKind),
+    /// Writing failed.
+    #[error("cannot write to the store: {0}")]
+    Write(io::ErrorKind),
+    /// The bytes are not RESP.
+    #[error("the store sent something else than RESP")]
+    Protocol(#[source] ProtocolError),
+    /// An answer came that nobody had asked for. It proves that requests and answers are out of step.
+    #[error("the store sent {0} that nobody asked for")]
+    Unsolicited(&'static str),
+    /// The answer cannot belong to the request. It proves that requests and answers are out of step.
+    #[error("the store sent {0} to a command that never returns one")]
+    Shape(&'static str),
+    /// The answer to a fence is another one's. It proves that requests and answers are out of step.
+    #[error("the answers of the store are out of step")]
+    Fence,
+    /// The server owed an answer and sent nothing.
+    #[error("the store owes an answer and was silent for {0:?}")]
+    Silent(Duration),
+    /// The server did not accept the introduction.
+    #[error("the handshake with the store failed")]
+    Handshake,
+    /// The client was stopped.
+    #[error("the client was stopped")]
+    Stopped,
+}
+
+impl Death {
+    /// One word for a metric's label.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Read(_) => "read",
+            Self::Write(_) => "write",
+            Self::Protocol(_) => "protocol",
+            Self::Unsolicited(_) => "unsolicited",
+            Self::Shape(_) => "shape",
+            Self::Fence => "fence",
+            Self::Silent(_) => "silent",
+            Self::Handshake => "handshake",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Why no connection could be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("cannot connect to {address}: {source}")]
+    Connect { address: String, source: io::Error },
+    #[error("{address} accepted the connection and did not answer within {limit:?}")]
+    Timeout { address: String, limit: Duration },
+    #[error("{address} refused the handshake at {step}: {reason}")]
+    Refused { address: String, step: &'static str, reason: String },
+    #[error("the connection to {address} broke during the handshake: {death}")]
+    Died { address: String, death: Death },
+}

@@ -1,0 +1,253 @@
+//! How a connection introduces itself, as a state machine: `HELLO 3`, and on servers that do not know it `AUTH`; then
+//! `SELECT`, and `INFO` for the identity of the server.
+//!
+//! One request is under way at a time. What the server says to `HELLO` and `AUTH` is repeated in an error only if it does not
+//! hold the password: old servers echo the arguments of a command that they do not know.
+
+use bowline_resp::{Frame, Protocol};
+
+use crate::command::Command;
+use crate::config::Config;
+use crate::limits::ERROR_TEXT_BYTES_MAX;
+
+/// Who a connection leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServerInfo {
+    /// Identity of the server process: another one means that it was restarted or is another server. `None` if it does not
+    /// tell.
+    pub run_id: Option<String>,
+    /// Its version, as it says; empty if it does not.
+    pub version: String,
+    /// The dialect that was agreed on.
+    pub protocol: Protocol,
+}
+
+/// Why a server was not accepted, and which step showed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HandshakeError {
+    pub step: &'static str,
+    pub reason: String,
+}
+
+/// The introduction of one connection.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    config: Config,
+    step: Step,
+    server: ServerInfo,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Hello,
+    Auth,
+    Name,
+    Select,
+    Info,
+    Done,
+}
+
+impl Handshake {
+    pub fn new(config: &Config) -> Self {
+        Self { config: config.clone(), step: Step::Hello, server: ServerInfo::default() }
+    }
+
+    /// The request of the current step; `None` if the introduction is over, and then [`Handshake::finish`] tells with whom.
+    pub fn request(&self) -> Option<Command> {
+        let secret = self.config.password.as_ref().map(|password| password.expose());
+        let user = self.config.user.as_deref();
+        Some(match self.step {
+            Step::Hello => {
+                let hello = Command::new("HELLO").arg("3");
+                match secret {
+                    Some(secret) => hello.arg("AUTH").arg(user.unwrap_or("default")).arg(secret),
+                    None => hello,
+                }
+            }
+            Step::Auth => Command::new("AUTH").args(user).args(secret),
+            Step::Name => Command::new("CLIENT").arg("SETNAME").args(self.config.name.as_deref()),
+            Step::Select => Command::new("SELECT").number(self.config.database),
+            Step::Info => Command::new("INFO").arg("server"),
+            Step::Done => return None,
+        })
+    }
+
+    /// Takes the answer to the current step.
+    pub fn answer(&mut self, frame: Frame) -> Result<(), HandshakeError> {
+        self.step = match self.step {
+            Step::Hello => self.after_hello(frame)?,
+            Step::Auth => {
+                self.expect_ok(&frame)?;
+                self.after_auth()
+            }
+            // The name is for people. A server without the command, or a user without the right, can do without.
+            Step::Name => self.after_name(),
+            Step::Select => {
+                self.expect_ok(&frame)?;
+                Step::Info
+            }
+            Step::Info => {
+                self.read_info(&frame);
+                Step::Done
+            }
+            Step::Done => return Err(self.error("an answer too many".to_owned())),
+        };
+        Ok(())
+    }
+
+    /// With whom the introduction was made.
+    pub fn finish(self) -> ServerInfo {
+        self.server
+    }
+
+    fn after_hello(&mut self, frame: Frame) -> Result<Step, HandshakeError> {
+        if let Frame::Error(text) = &frame {
+            let is_old = text.starts_with(b"NOPROTO") || text.starts_with(b"ERR unknown command");
+            if !is_old {
+                return Err(self.server_error(text));
+            }
+            return Ok(if self.config.password.is_some() { Step::Auth } else { self.after_auth() });
+        }
+        let kind = frame.kind();
+        let fields = frame.into_pairs().map_err(|_| self.error(format!("{kind} instead of a map")))?;
+        let field =
+            |name: &str| fields.iter().find(|(key, _)| key.as_text() == Some(name)).map(|(_, value)| value);
+        if field("proto").and_then(Frame::as_integer) != Some(3) {
+            return Err(self.error("the server does not confirm RESP3".to_owned()));
+        }
+        self.server.protocol = Protocol::Resp3;
+        field("version").and_then(Frame::as_text).unwrap_or_default().clone_into(&mut self.server.version);
+        self.server.run_id = field("run_id").and_then(Frame::as_text).map(str::to_owned);
+        Ok(self.after_auth())
+    }
+
+    fn after_auth(&self) -> Step {
+        if self.config.name.is_some() { Step::Name } else { self.after_name() }
+    }
+
+    fn after_name(&self) -> Step {
+        if self.config.database != 0 { Step::Select } else { Step::Info }
+    }
+
+    /// An error (a user without the right to `INFO`) leaves the identity unknown; that is for the caller to judge.
+    fn read_info(&mut self, frame: &Frame) {
+        let text = frame.as_bytes().map(|text| String::from_utf8_lossy(text)).unwrap_or_default();
+        for (name, value) in text.lines().filter_map(|line| line.trim_end().split_once(':')) {
+            match name {
+                "run_id" => self.server.run_id = Some(value.to_owned()),
+                "redis_version" | "valkey_version" if self.server.version.is_empty() => {
+                    value.clone_into(&mut self.server.version);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn expect_ok(&self, frame: &Frame) -> Result<(), HandshakeError> {
+        match frame {
+            Frame::Simple(text) if &text[..] == b"OK" => Ok(()),
+            Frame::Error(text) => Err(self.server_error(text)),
+            other => Err(self.error(format!("{} instead of OK", other.kind()))),
+        }
+    }
+
+    fn server_error(&self, text: &[u8]) -> HandshakeError {
+        let text = String::from_utf8_lossy(&text[..text.len().min(ERROR_TEXT_BYTES_MAX)]);
+        let echoed = self.config.password.as_ref().is_some_and(|password| text.contains(password.expose()));
+        self.error(if echoed { "an error that repeats the password".to_owned() } else { text.into_owned() })
+    }
+
+    fn error(&self, reason: String) -> HandshakeError {
+        let step = match self.step {
+            Step::Hello => "HELLO",
+            Step::Auth => "AUTH",
+            Step::Name => "CLIENT SETNAME",
+            Step::Select => "SELECT",
+            Step::Info | Step::Done => "INFO",
+        };
+        HandshakeError { step, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a handshake against `answers` and returns the names of the requests and how it ended.
+    fn check(url: &str, answers: &[Frame]) -> (String, Result<ServerInfo, String>) {
+        let mut handshake = Handshake::new(&Config::from_url(url).unwrap().name("a"));
+        let mut requests = Vec::new();
+        let mut answers = answers.iter();
+        while let Some(request) = handshake.request() {
+            let mut bytes = bytes::BytesMut::new();
+            request.write_to(&mut bytes);
+            let words = String::from_utf8(bytes.to_vec()).unwrap();
+            requests.push(words.lines().skip(2).step_by(2).collect::<Vec<_>>().join(" "));
+            let answer = answers.next().expect("an answer for each request").clone();
+            if let Err(error) = handshake.answer(answer) {
+                return (requests.join(", "), Err(format!("{}: {}", error.step, error.reason)));
+            }
+        }
+        (requests.join(", "), Ok(handshake.finish()))
+    }
+
+    fn hello(protocol: i64) -> Frame {
+        Frame::Map(vec![
+            (Frame::bulk("version"), Frame::bulk("7.0.15")),
+            (Frame::bulk("proto"), Frame::Integer(protocol)),
+        ])
+    }
+
+    #[test]
+    fn a_new_server_is_greeted_in_resp3() {
+        let info = Frame::Verbatim {
+            format: *b"txt",
+            text: "# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\n".into(),
+        };
+        let (requests, server) = check("redis://u:p@h/2", &[hello(3), Frame::ok(), Frame::ok(), info]);
+        assert_eq!(requests, "HELLO 3 AUTH u p, CLIENT SETNAME a, SELECT 2, INFO server");
+        let expected =
+            ServerInfo { run_id: Some("abc".into()), version: "7.0.15".into(), protocol: Protocol::Resp3 };
+        assert_eq!(server, Ok(expected));
+    }
+
+    #[test]
+    fn an_old_server_is_greeted_in_resp2() {
+        let info = Frame::bulk("redis_version:5.0.1\r\nrun_id:def\r\n");
+        let unknown = Frame::error(
+            "ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `default`, `p`, ",
+        );
+        let (requests, server) = check("redis://:p@h", &[unknown, Frame::ok(), Frame::ok(), info]);
+        assert_eq!(requests, "HELLO 3 AUTH default p, AUTH p, CLIENT SETNAME a, INFO server");
+        let expected =
+            ServerInfo { run_id: Some("def".into()), version: "5.0.1".into(), protocol: Protocol::Resp2 };
+        assert_eq!(server, Ok(expected));
+    }
+
+    #[test]
+    fn a_server_that_keeps_its_identity_to_itself_is_accepted() {
+        let (_, server) = check("redis://h", &[hello(3), Frame::error("ERR"), Frame::error("NOPERM")]);
+        assert_eq!(server.unwrap().run_id, None);
+    }
+
+    #[test]
+    fn a_wrong_answer_ends_the_handshake_and_never_shows_the_password() {
+        let refused = |answers: &[Frame]| check("redis://:hunter2@h/1", answers).1.unwrap_err();
+        assert_eq!(refused(&[Frame::error("WRONGPASS no")]), "HELLO: WRONGPASS no");
+        assert_eq!(
+            refused(&[Frame::error("ERR bad 'hunter2'")]),
+            "HELLO: an error that repeats the password"
+        );
+        assert_eq!(refused(&[Frame::Simple("PONG".into())]), "HELLO: simple string instead of a map");
+        assert_eq!(refused(&[hello(2)]), "HELLO: the server does not confirm RESP3");
+        assert_eq!(
+            refused(&[Frame::error("NOPROTO"), Frame::error("ERR invalid password")]),
+            "AUTH: ERR invalid password"
+        );
+        assert_eq!(
+            refused(&[hello(3), Frame::ok(), Frame::error("ERR DB index is out of range")]),
+            "SELECT: ERR DB index is out of range"
+        );
+        assert_eq!(refused(&[hello(3), Frame::ok(), Frame::Integer(1)]), "SELECT: integer instead of OK");
+    }
+}

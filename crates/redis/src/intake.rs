@@ -1,0 +1,170 @@
+//! Where callers put their requests: the part of a connection epoch that is shared between tasks.
+//!
+//! Bytes and entries are one object behind one lock, which is held for a copy and never across an await. Closing it under that
+//! lock is the first act of a dying epoch, so no request can slip in between the last look and the end.
+//!
+//! Room is bounded in requests and in bytes (INV-DRV-BOUND). It is given back by the answer or by the death of the epoch,
+//! never by a caller who gives up: the server still works on what was sent.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bowline_resp::Frame;
+use bytes::BytesMut;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+
+use crate::command::Command;
+use crate::config::Settings;
+use crate::epoch::{Fate, Pending};
+use crate::error::Death;
+
+/// What a caller is told, exactly once.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// The answer, which may be an error.
+    Answer(Frame),
+    /// The deadline passed while the answer was owed.
+    Expired,
+    /// The epoch died first.
+    Lost(Fate, Death),
+}
+
+/// A caller, as an epoch sees it.
+pub(crate) type Caller = oneshot::Sender<Delivery>;
+
+/// The epoch is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Closed;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    state: Mutex<State>,
+    /// Requests that may still be put in.
+    requests: Semaphore,
+    /// Bytes of requests that may still be put in.
+    bytes: Semaphore,
+}
+
+#[derive(Debug)]
+struct State {
+    is_open: bool,
+    bytes: BytesMut,
+    requests: Vec<Pending<Caller>>,
+    /// The task of the epoch, while it sleeps on an empty intake.
+    waker: Option<Waker>,
+}
+
+/// Room for one request, taken and not yet used.
+pub(crate) struct Room<'a> {
+    request: SemaphorePermit<'a>,
+    bytes: SemaphorePermit<'a>,
+}
+
+impl Intake {
+    pub fn new(settings: &Settings) -> Self {
+        let state = State { is_open: true, bytes: BytesMut::new(), requests: Vec::new(), waker: None };
+        Self {
+            state: Mutex::new(state),
+            requests: Semaphore::new(settings.in_flight_max),
+            bytes: Semaphore::new(settings.in_flight_bytes_max as usize),
+        }
+    }
+
+    /// Whether requests are taken.
+    pub fn is_open(&self) -> bool {
+        self.lock().is_open
+    }
+
+    /// Room, if there is some now and nobody waits for it already.
+    pub fn try_room(&self, command: &Command) -> Option<Room<'_>> {
+        let request = self.requests.try_acquire().ok()?;
+        let bytes = self.bytes.try_acquire_many(size_of(command)).ok()?;
+        Some(Room { request, bytes })
+    }
+
+    /// Waits for room; first come, first served. Cancel safe.
+    pub async fn room(&self, command: &Command) -> Result<Room<'_>, Closed> {
+        let request = self.requests.acquire().await.map_err(|_| Closed)?;
+        let bytes = self.bytes.acquire_many(size_of(command)).await.map_err(|_| Closed)?;
+        Ok(Room { request, bytes })
+    }
+
+    /// Puts a request in. From then on its bytes will be sent, whatever the caller does.
+    pub fn commit(
+        &self,
+        room: Room<'_>,
+        command: &Command,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<Delivery>, Closed> {
+        let (caller, answer) = oneshot::channel();
+        let size_bytes = command.size_bytes();
+        let request = Pending { caller, size_bytes, shape: command.shape(), deadline };
+        let mut state = self.lock();
+        if !state.is_open {
+            return Err(Closed);
+        }
+        state.requests.reserve(1);
+        command.write_to(&mut state.bytes);
+        state.requests.push(request);
+        let waker = state.waker.take();
+        drop(state);
+        // From here on the answer gives the room back.
+        room.request.forget();
+        room.bytes.forget();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(answer)
+    }
+
+    /// Requests that wait to be taken; if there are none, the task is woken when the first comes.
+    pub fn poll_waiting(&self, context: &Context<'_>) -> Poll<usize> {
+        let mut state = self.lock();
+        if state.requests.is_empty() {
+            state.waker = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(state.requests.len())
+    }
+
+    /// Hands everything that waits to `take`, which leaves both empty.
+    pub fn take(&self, take: impl FnOnce(&mut BytesMut, &mut Vec<Pending<Caller>>)) {
+        let state = &mut *self.lock();
+        take(&mut state.bytes, &mut state.requests);
+    }
+
+    /// Gives room back.
+    pub fn free(&self, requests: usize, bytes: usize) {
+        self.requests.add_permits(requests);
+        self.bytes.add_permits(bytes);
+    }
+
+    /// Takes no more requests; those that nobody took are told that they were not sent.
+    pub fn close(&self, death: Death) {
+        let requests = {
+            let mut state = self.lock();
+            state.is_open = false;
+            state.bytes = BytesMut::new();
+            state.waker = None;
+            std::mem::take(&mut state.requests)
+        };
+        self.requests.close();
+        self.bytes.close();
+        for request in requests {
+            // Who has given up need not be told.
+            drop(request.caller.send(Delivery::Lost(Fate::NotSent, death)));
+        }
+    }
+
+    /// Nothing that is done under the lock leaves it half done, so a panic elsewhere in a task does not matter.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The size in permits. What is larger than all the room together was refused before.
+fn size_of(command: &Command) -> u32 {
+    u32::try_from(command.size_bytes()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,69 @@
+//! Bounds of the driver. Those that an operator may want to change are defaults of [`Settings`](crate::Settings).
+
+use std::time::Duration;
+
+/// Most requests that one connection owes answers for.
+pub const IN_FLIGHT_MAX: usize = 16 * 1024;
+
+/// Most bytes of requests that one connection owes answers for.
+pub const IN_FLIGHT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Most callers that wait for a connection or for room in it. The next one is refused at once.
+pub const WAITING_MAX: usize = 64 * 1024;
+
+/// Most bytes of requests whose callers wait.
+pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Longest reply.
+pub const REPLY_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Time that a call may take in all, unless it says otherwise.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Longest wait for a connection to be accepted, name look-up and TLS included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Longest wait for the answers to `HELLO` and what follows it.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Silence after which a server that owes an answer counts as dead.
+pub const SILENCE_MAX: Duration = Duration::from_secs(2);
+
+/// Checks of the silence within that time; each also shows whether this process itself was asleep.
+pub(crate) const SILENCE_CHECKS: u32 = 4;
+
+/// Idle time after which a `PING` asks whether the server is still there.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Upper bound of the pause before the second attempt to connect; it doubles with every further one.
+pub const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// Where the upper bound of the pause stops growing.
+pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(300);
+
+/// A connection that lived this long was good: the next pause begins small again.
+pub(crate) const STABLE_AFTER: Duration = Duration::from_secs(5);
+
+/// Times that one idempotent call is sent again after its outcome was lost.
+pub(crate) const RESENDS_MAX: u32 = 3;
+
+/// Most arguments of a command.
+pub(crate) const ARGUMENTS_MAX: usize = 1024 * 1024;
+
+/// Longest command name that is looked up; no known one is longer.
+pub(crate) const NAME_BYTES_MAX: usize = 24;
+
+/// Bytes that a read may bring.
+pub(crate) const READ_BYTES: usize = 64 * 1024;
+
+/// Room below which the read buffer is extended.
+pub(crate) const READ_BYTES_MIN: usize = 4 * 1024;
+
+/// Reads in a row before writes and timers get their turn.
+pub(crate) const READS_PER_TURN_MAX: usize = 16;
+
+/// An empty write buffer larger than this is given back.
+pub(crate) const WRITE_BUFFER_KEPT_BYTES: usize = 1024 * 1024;
+
+/// Bytes of a text of the server's that an error repeats.
+pub(crate) const ERROR_TEXT_BYTES_MAX: usize = 512;

@@ -1,0 +1,209 @@
+//! One connection: moves bytes between a socket, the core of an epoch, and the callers. All decisions are the core's.
+//!
+//! One task drives reading, writing and time in one poll loop, so that a peer that does not read can never keep us from
+//! reading. Before it takes what callers put in, it lets other tasks run once if there is reason to believe that more is
+//! coming; one write then carries many requests.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bowline_rt::time::{now, sleep_until};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::io::poll_read_buf;
+
+use crate::epoch::{EpochCore, Event};
+use crate::error::Death;
+use crate::handshake::ServerInfo;
+use crate::intake::{Caller, Delivery, Intake};
+use crate::limits::READS_PER_TURN_MAX;
+use crate::metrics::Metrics;
+
+/// A timer that was armed, and for when.
+type Timer = (Instant, Pin<Box<dyn Future<Output = ()> + Send>>);
+
+/// A connection and everything that belongs to it. Dropping it ends the epoch: nobody who waits is left without an answer.
+pub(crate) struct Link<S> {
+    stream: S,
+    core: EpochCore<Caller>,
+    intake: Arc<Intake>,
+    metrics: Metrics,
+    timer: Option<Timer>,
+    /// Something was written since the last flush.
+    needs_flush: bool,
+    /// Other tasks were given their turn since requests began to wait.
+    has_yielded: bool,
+    ready: Option<ServerInfo>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
+    pub fn new(stream: S, core: EpochCore<Caller>, intake: Arc<Intake>, metrics: Metrics) -> Self {
+        Self {
+            stream,
+            core,
+            intake,
+            metrics,
+            timer: None,
+            needs_flush: false,
+            has_yielded: false,
+            ready: None,
+        }
+    }
+
+    /// Runs until the server has been introduced.
+    pub async fn handshake(&mut self) -> Result<ServerInfo, Death> {
+        poll_fn(|context| {
+            let turn = self.poll_turn(context);
+            match self.ready.take() {
+                Some(server) => Poll::Ready(Ok(server)),
+                None => turn.map(Err),
+            }
+        })
+        .await
+    }
+
+    /// Runs until the connection dies.
+    pub async fn serve(&mut self) -> Death {
+        poll_fn(|context| self.poll_turn(context)).await
+    }
+
+    /// What the core holds; for what it has to say after its death.
+    pub fn core(&mut self) -> &mut EpochCore<Caller> {
+        &mut self.core
+    }
+
+    /// Does all that can be done now. Ready only with the death of the epoch.
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Death> {
+        self.read(context);
+        self.take_requests(context);
+        self.write(context);
+        self.keep_time(context);
+        self.metrics.in_flight.set(i64::try_from(self.core.owed()).unwrap_or(i64::MAX));
+        match self.core.death() {
+            Some(death) => Poll::Ready(death),
+            None => Poll::Pending,
+        }
+    }
+
+    fn read(&mut self, context: &mut Context<'_>) {
+        for _ in 0..READS_PER_TURN_MAX {
+            let read = poll_read_buf(Pin::new(&mut self.stream), context, self.core.read_buffer());
+            match read {
+                Poll::Pending => return,
+                Poll::Ready(Ok(0)) => self.core.die(Death::Closed),
+                Poll::Ready(Err(error)) => self.core.die(Death::Read(error.kind())),
+                Poll::Ready(Ok(count)) => {
+                    self.metrics.read_bytes.inc_by(count as u64);
+                    self.core.received(now());
+                    self.deliver();
+                }
+            }
+            if self.core.death().is_some() {
+                return;
+            }
+        }
+        // There is more to read, after the others had their turn.
+        context.waker().wake_by_ref();
+    }
+
+    fn take_requests(&mut self, context: &Context<'_>) {
+        let Poll::Ready(waiting) = self.intake.poll_waiting(context) else { return };
+        let more_is_likely = waiting > 1 || self.core.owed() > 0;
+        if more_is_likely && !self.has_yielded {
+            self.has_yielded = true;
+            context.waker().wake_by_ref();
+            return;
+        }
+        self.has_yielded = false;
+        let core = &mut self.core;
+        self.intake.take(|bytes, requests| core.append(bytes, requests, now()));
+        // Nothing is left in there now; this arms the waker.
+        let _: Poll<usize> = self.intake.poll_waiting(context);
+    }
+
+    fn write(&mut self, context: &mut Context<'_>) {
+        if self.core.death().is_some() {
+            return;
+        }
+        if let Poll::Ready(Err(kind)) = self.poll_write(context) {
+            self.core.die(Death::Write(kind));
+        }
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<Result<(), std::io::ErrorKind>> {
+        while !self.core.outgoing().is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(context, self.core.outgoing()));
+            match written {
+                Ok(0) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero)),
+                Ok(count) => {
+                    self.needs_flush = true;
+                    self.metrics.written_bytes.inc_by(count as u64);
+                    self.core.handed_over(count);
+                }
+                Err(error) => return Poll::Ready(Err(error.kind())),
+            }
+        }
+        if self.needs_flush {
+            ready!(Pin::new(&mut self.stream).poll_flush(context)).map_err(|error| error.kind())?;
+            self.needs_flush = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn keep_time(&mut self, context: &mut Context<'_>) {
+        while self.core.death().is_none() && self.poll_timer(context).is_ready() {
+            self.core.handle_timeout(now());
+            self.deliver();
+            self.write(context);
+        }
+    }
+
+    /// Ready when the core should be asked. A timer that is armed too early is left alone: re-arming it with every answer
+    /// would cost more than waking up once for nothing.
+    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(wanted) = self.core.poll_timeout() else { return Poll::Pending };
+        let timer = match &mut self.timer {
+            Some((armed, timer)) if *armed <= wanted => timer,
+            timer => &mut timer.insert((wanted, Box::pin(sleep_until(wanted)))).1,
+        };
+        ready!(timer.as_mut().poll(context));
+        self.timer = None;
+        Poll::Ready(())
+    }
+
+    /// Brings what came out of the core to whom it belongs.
+    fn deliver(&mut self) {
+        let now = now();
+        let (mut answers, mut bytes) = (0, 0);
+        while let Some(event) = self.core.poll_event(now) {
+            match event {
+                Event::Answer { caller, frame, size_bytes } => {
+                    answers += 1;
+                    bytes += size_bytes;
+                    // Who has given up is gone; the answer goes with them.
+                    if let Some(caller) = caller {
+                        drop(caller.send(Delivery::Answer(frame)));
+                    }
+                }
+                Event::Expired(caller) => drop(caller.send(Delivery::Expired)),
+                Event::Ready(server) => self.ready = Some(server),
+            }
+        }
+        if answers > 0 {
+            self.intake.free(answers, bytes);
+        }
+    }
+}
+
+impl<S> Drop for Link<S> {
+    fn drop(&mut self) {
+        let death = self.core.death().unwrap_or(Death::Stopped);
+        self.intake.close(death);
+        self.metrics.in_flight.set(0);
+        for (caller, fate) in self.core.bury() {
+            drop(caller.send(Delivery::Lost(fate, death)));
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What the driver counts.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use bowline_resp::Frame;
+
+use crate::error::{CallError, Death};
+
+/// One label.
+type Label = [(&'static str, &'static str); 1];
+
+/// Counters of one client. Clones count into the same ones.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    calls: Family<Label, Counter>,
+    /// Calls that brought a value.
+    pub answered: Counter,
+    /// Calls that the server answered with an error.
+    pub server_errors: Counter,
+    /// Calls whose command was not sent.
+    pub not_sent: Counter,
+    /// Calls whose fate is not known.
+    pub unknown: Counter,
+    /// Commands that were sent again after a connection was lost.
+    pub resent: Counter,
+    /// Connections that came up.
+    pub connected: Counter,
+    /// Attempts to connect that failed.
+    pub connect_failures: Counter,
+    deaths: Family<Label, Counter>,
+    /// 1 while there is a connection.
+    pub up: Gauge,
+    /// Answers that the server owes.
+    pub in_flight: Gauge,
+    /// Bytes read.
+    pub read_bytes: Counter,
+    /// Bytes written.
+    pub written_bytes: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let calls = Family::<Label, Counter>::default();
+        let outcome = |outcome| calls.get_or_create(&[("outcome", outcome)]).clone();
+        Self {
+            answered: outcome("answer"),
+            server_errors: outcome("error"),
+            not_sent: outcome("not_sent"),
+            unknown: outcome("unknown"),
+            calls,
+            resent: Counter::default(),
+            connected: Counter::default(),
+            connect_failures: Counter::default(),
+            deaths: Family::default(),
+            up: Gauge::default(),
+            in_flight: Gauge::default(),
+            read_bytes: Counter::default(),
+            written_bytes: Counter::default(),
+        }
+    }
+
+    /// Times that a connection which had been up ended for the reason `label`.
+    #[must_use]
+    pub fn deaths(&self, label: &'static str) -> u64 {
+        self.deaths.get(&[("reason", label)]).map_or(0, |counter| counter.get())
+    }
+
+    pub(crate) fn count_call(&self, outcome: &Result<Frame, CallError>) {
+        let counter = match outcome {
+            Ok(_) => &self.answered,
+            Err(CallError::Server(_)) => &self.server_errors,
+            Err(CallError::NotSent(_)) => &self.not_sent,
+            Err(CallError::Unknown(_)) => &self.unknown,
+        };
+        counter.inc();
+    }
+
+    pub(crate) fn count_death(&self, death: Death) {
+        self.deaths.get_or_create(&[("reason", death.label())]).inc();
+    }
+
+    /// Adds the counters to a registry, under names that begin with `bowline_redis_`.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("bowline_redis");
+        registry.register("calls", "Calls to the store by outcome", self.calls.clone());
+        registry.register("resent", "Commands sent again after a connection was lost", self.resent.clone());
+        registry.register("connected", "Connections to the store that came up", self.connected.clone());
+        registry.register(
+            "connect_failures",
+            "Failed attempts to connect to the store",
+            self.connect_failures.clone(),
+        );
+        registry.register("deaths", "Connections to the store that ended, by reason", self.deaths.clone());
+        registry.register("up", "Whether there is a connection to the store", self.up.clone());
+        registry.register("in_flight", "Answers that the store owes", self.in_flight.clone());
+        registry.register_with_unit(
+            "read",
+            "Bytes read from the store",
+            Unit::Bytes,
+            self.read_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "written",
+            "Bytes written to the store",
+            Unit::Bytes,
+            self.written_bytes.clone(),
+        );
+    }
+}

@@ -1,0 +1,184 @@
+//! Keeps one connection alive, for ever: connect, introduce, publish, serve until death, pause, and again.
+//!
+//! One task does it all, one connection after the other, so no handshake can delay another connection. A connection is
+//! published only after the server has been introduced, and each has an identity of its own, so that nothing that is said of a
+//! dead one can be taken for the living.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_identity::tls::Stream;
+use bowline_model::Epoch;
+use bowline_rt::random;
+use bowline_rt::time::{now, sleep, timeout};
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::epoch::EpochCore;
+use crate::error::{ConnectError, Death};
+use crate::handshake::ServerInfo;
+use crate::intake::Intake;
+use crate::limits::{RECONNECT_PAUSE_MIN, STABLE_AFTER};
+use crate::link::Link;
+use crate::metrics::Metrics;
+
+/// Whether there is a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Connection {
+    /// There is none.
+    Down {
+        /// What ended the last one, or what the newest attempt met.
+        error: Option<String>,
+    },
+    /// There is one.
+    Up {
+        /// Identity of the connection.
+        epoch: Epoch,
+        /// Who is at the other end.
+        server: ServerInfo,
+    },
+}
+
+/// The task. Dropping the receivers does not stop it; aborting it does.
+pub(crate) struct Reconnect {
+    pub config: Config,
+    pub metrics: Metrics,
+    /// The intake of the living connection.
+    pub intake: watch::Sender<Option<Arc<Intake>>>,
+    pub connection: watch::Sender<Connection>,
+}
+
+impl Reconnect {
+    /// Runs until it is aborted.
+    pub async fn run(self) {
+        let mut pause = Pause::new(self.config.settings.reconnect_pause_max);
+        loop {
+            match self.establish().await {
+                Ok((mut link, intake, server)) => {
+                    let since = now();
+                    let death = self.serve(&mut link, intake, server).await;
+                    self.mourn(link, death);
+                    if now().saturating_duration_since(since) >= STABLE_AFTER {
+                        pause.reset();
+                    }
+                }
+                Err(error) => {
+                    self.metrics.connect_failures.inc();
+                    self.down(&error.to_string());
+                }
+            }
+            sleep(pause.next()).await;
+        }
+    }
+
+    /// Makes a connection and introduces itself.
+    async fn establish(&self) -> Result<(Link<Stream>, Arc<Intake>, ServerInfo), ConnectError> {
+        let Config { settings, connector, .. } = &self.config;
+        let address = || self.config.address.clone();
+        let stream = connector
+            .connect(&self.config.address, settings.connect_timeout)
+            .await
+            .map_err(|source| ConnectError::Connect { address: address(), source })?;
+        let intake = Arc::new(Intake::new(settings));
+        let core = EpochCore::new(random::epoch(), &self.config, now());
+        let mut link = Link::new(stream, core, intake.clone(), self.metrics.clone());
+        let limit = settings.handshake_timeout;
+        match timeout(limit, link.handshake()).await {
+            Err(_) => Err(ConnectError::Timeout { address: address(), limit }),
+            Ok(Ok(server)) => Ok((link, intake, server)),
+            Ok(Err(death)) => Err(match link.core().take_handshake_error() {
+                Some(refusal) => {
+                    ConnectError::Refused { address: address(), step: refusal.step, reason: refusal.reason }
+                }
+                None => ConnectError::Died { address: address(), death },
+            }),
+        }
+    }
+
+    async fn serve(&self, link: &mut Link<Stream>, intake: Arc<Intake>, server: ServerInfo) -> Death {
+        let epoch = link.core().id();
+        tracing::info!(%epoch, address = self.config.address, version = server.version, "connected to the store");
+        self.metrics.connected.inc();
+        self.metrics.up.set(1);
+        self.intake.send_replace(Some(intake));
+        self.connection.send_replace(Connection::Up { epoch, server });
+        link.serve().await
+    }
+
+    /// Ends a connection that was up. Its callers are told before anybody else.
+    fn mourn(&self, mut link: Link<Stream>, death: Death) {
+        let epoch = link.core().id();
+        drop(link);
+        self.intake.send_replace(None);
+        self.metrics.up.set(0);
+        self.metrics.count_death(death);
+        tracing::warn!(%epoch, address = self.config.address, error = %Chain(&death), "lost the connection to the store");
+        self.connection.send_replace(Connection::Down { error: Some(Chain(&death).to_string()) });
+    }
+
+    /// Tells of a failed attempt, if it failed otherwise than the last one.
+    fn down(&self, error: &str) {
+        self.connection.send_if_modified(|connection| {
+            let news = Connection::Down { error: Some(error.to_owned()) };
+            let is_new = *connection != news;
+            if is_new {
+                tracing::warn!(error, "no connection to the store");
+                *connection = news;
+            }
+            is_new
+        });
+    }
+}
+
+/// An error with what caused it, in one line.
+struct Chain<'a>(&'a dyn std::error::Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let sources = std::iter::successors(self.0.source(), |error| error.source());
+        sources.into_iter().try_for_each(|source| write!(f, ": {source}"))
+    }
+}
+
+/// The pauses between attempts: none before the first, then a random share of a bound that doubles ("full jitter"), so that
+/// clients that lost their server together do not come back together.
+#[derive(Debug)]
+struct Pause {
+    /// Upper bound of the next pause.
+    bound: Duration,
+    bound_max: Duration,
+}
+
+impl Pause {
+    const fn new(bound_max: Duration) -> Self {
+        Self { bound: Duration::ZERO, bound_max }
+    }
+
+    /// A connection was good: the next attempt comes at once.
+    const fn reset(&mut self) {
+        self.bound = Duration::ZERO;
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = random::jitter(self.bound);
+        self.bound = (self.bound * 2).max(RECONNECT_PAUSE_MIN).min(self.bound_max);
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_begin_at_nothing_and_stay_below_a_bound_that_doubles() {
+        let mut pause = Pause::new(Duration::from_millis(300));
+        for bound_ms in [0, 10, 20, 40, 80, 160, 300, 300] {
+            assert_eq!(pause.bound, Duration::from_millis(bound_ms));
+            assert!(pause.next() <= Duration::from_millis(bound_ms));
+        }
+        pause.reset();
+        assert_eq!(pause.next(), Duration::ZERO);
+    }
+}
