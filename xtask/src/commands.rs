@@ -1,10 +1,12 @@
 //! The commands that hand over to a program of this repository: simulation, fuzzing, incidents, benchmarks, torture.
 
+use std::process::Command;
+
 use anyhow::Result;
 use clap::Args;
 
 use crate::Output;
-use crate::process::{cargo, run};
+use crate::process::{cargo, cargo_sharing_target, run};
 use crate::tools;
 
 /// The incidents that this version can replay; see `docs` for what each is.
@@ -83,13 +85,21 @@ pub fn sim(arguments: &Sim) -> Result<()> {
 /// A crash was found, or the tools are missing.
 pub fn fuzz(arguments: &Fuzz) -> Result<()> {
     let Some(target) = &arguments.target else {
-        return run(cargo("fuzz").args(["run", "--quiet", "--bin", "replay", "--", "--list"]));
+        return run(replay().arg("--list"));
     };
     tools::require_cargo_fuzz()?;
+    run(replay().args(["--write-samples", target]))?;
     // cargo-fuzz looks for a folder `fuzz` below the current one.
     run(cargo("")
-        .args(["+nightly", "fuzz", "run", target, "--"])
+        .args(["+nightly", "fuzz", "run", "--features", "libfuzzer", target, "--"])
         .args([format!("-max_total_time={}", arguments.seconds).as_str(), "-max_len=4096"]))
+}
+
+/// The program that drives fuzz targets on the stable compiler.
+fn replay() -> Command {
+    let mut command = cargo_sharing_target("fuzz");
+    command.args(["run", "--quiet", "--bin", "replay", "--"]);
+    command
 }
 
 /// Replays an incident.

@@ -24,6 +24,14 @@ pub fn cargo(workspace: &str) -> Command {
     command
 }
 
+/// As [`cargo`], with the target folder of the main workspace: `bench` and `fuzz` compile the same dependencies, and
+/// need them only once that way.
+pub fn cargo_sharing_target(workspace: &str) -> Command {
+    let mut command = cargo(workspace);
+    command.env("CARGO_TARGET_DIR", root().join("target"));
+    command
+}
+
 /// Runs `command`, with its output on the terminal.
 ///
 /// # Errors

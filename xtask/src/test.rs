@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::commands::INCIDENTS;
-use crate::process::{self, cargo, run_watching};
+use crate::process::{self, cargo, cargo_sharing_target, run_watching};
 use crate::{tidy, tools};
 
 /// Inputs that each fuzz target gets here. Real fuzzing is `cargo xtask fuzz`; this holds the targets alive.
@@ -34,7 +34,7 @@ const STEPS: [Step; 11] = [
     Step { name: "incidents", work: incidents },
     Step { name: "side lints", work: side_lints },
     Step { name: "sim", work: || count_tests(cargo("sim").arg("test")) },
-    Step { name: "bench tests", work: || count_tests(in_main_target("bench").arg("test")) },
+    Step { name: "bench tests", work: || count_tests(cargo_sharing_target("bench").arg("test")) },
     Step { name: "fuzz replay", work: replay },
 ];
 
@@ -108,7 +108,13 @@ fn lint() -> Result<u64> {
 fn side_lints() -> Result<u64> {
     process::run(cargo("sim").args(["clippy", "--all-targets", "--", "-D", "warnings"]))?;
     for workspace in ["bench", "fuzz"] {
-        process::run(in_main_target(workspace).args(["clippy", "--all-targets", "--", "-D", "warnings"]))?;
+        process::run(cargo_sharing_target(workspace).args([
+            "clippy",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))?;
     }
     Ok(0)
 }
@@ -144,16 +150,9 @@ fn incidents() -> Result<u64> {
 /// Feeds every fuzz target with its corpus and with random inputs of a fixed seed, on the stable compiler.
 fn replay() -> Result<u64> {
     process::run(
-        in_main_target("fuzz").args(["run", "--quiet", "--bin", "replay", "--", "--runs", REPLAYS]),
+        cargo_sharing_target("fuzz").args(["run", "--quiet", "--bin", "replay", "--", "--runs", REPLAYS]),
     )?;
     Ok(0)
-}
-
-/// `bench` and `fuzz` compile the same dependencies as the main workspace, so here they share its artefacts.
-fn in_main_target(workspace: &str) -> Command {
-    let mut command = cargo(workspace);
-    command.env("CARGO_TARGET_DIR", process::root().join("target"));
-    command
 }
 
 /// Runs a `cargo test` and adds up the tests that it reports.
