@@ -18,7 +18,7 @@ use crate::error::{CallError, Death, NotSent, ServerError, Unknown};
 use crate::intake::{Delivery, Intake};
 use crate::limits::RESENDS_MAX;
 use crate::metrics::Metrics;
-use crate::reconnect::{Connection, Reconnect};
+use crate::reconnect::{Connection, Dial, Reconnect};
 use crate::script::Script;
 
 /// A client of one server, over one connection that all clones share. Requests of concurrent callers travel together without
@@ -51,12 +51,18 @@ impl Client {
     /// Outside a runtime.
     #[must_use]
     pub fn start(config: Config) -> Self {
+        let connector = config.connector.clone();
+        Self::start_with(config, connector)
+    }
+
+    fn start_with(config: Config, dial: impl Dial) -> Self {
         let metrics = Metrics::new();
         let (intake_sender, intake) = watch::channel(None);
         let (connection_sender, connection) = watch::channel(Connection::Down { error: None });
         let (address, settings) = (config.address.clone(), config.settings);
         let reconnect = Reconnect {
             config,
+            dial,
             metrics: metrics.clone(),
             intake: intake_sender,
             connection: connection_sender,

@@ -1,1 +1,395 @@
+//! Tests of the whole client against servers in the test, over pipes in memory and with a paused clock: time passes only when
+//! everybody waits.
 
+use std::io;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bowline_resp::{Protocol, RequestDecoder, RequestLimits, encode};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::*;
+
+/// Hands the far end of every new connection to the test.
+struct Wire(mpsc::UnboundedSender<DuplexStream>);
+
+impl Dial for Wire {
+    type Stream = DuplexStream;
+
+    async fn dial(&self, _: &str, _: Duration) -> io::Result<DuplexStream> {
+        let (near, far) = tokio::io::duplex(4096);
+        self.0.send(far).map_err(|_| io::ErrorKind::ConnectionRefused)?;
+        Ok(near)
+    }
+}
+
+/// A client, and the connections that it makes.
+fn client(change: impl FnOnce(&mut Settings)) -> (Client, mpsc::UnboundedReceiver<DuplexStream>) {
+    let mut config = Config::from_url("redis://:hunter2@h").unwrap();
+    change(&mut config.settings);
+    let (sender, connections) = mpsc::unbounded_channel();
+    (Client::start_with(config, Wire(sender)), connections)
+}
+
+/// The server's end of a connection.
+struct Server {
+    stream: DuplexStream,
+    decoder: RequestDecoder,
+    buffer: BytesMut,
+}
+
+impl Server {
+    fn new(stream: DuplexStream) -> Self {
+        Self { stream, decoder: RequestDecoder::new(RequestLimits::default()), buffer: BytesMut::new() }
+    }
+
+    /// A server that has shaken hands.
+    async fn accept(connections: &mut mpsc::UnboundedReceiver<DuplexStream>) -> Self {
+        let mut server = Self::new(connections.recv().await.unwrap());
+        for _ in 0..2 {
+            let request = server.request().await.unwrap();
+            server.reply(&introduce(&request).unwrap()).await;
+        }
+        server
+    }
+
+    /// The next request; `None` at the end.
+    async fn request(&mut self) -> Option<Vec<Bytes>> {
+        loop {
+            if let Some(request) = self.decoder.decode(&mut self.buffer).unwrap() {
+                return Some(request);
+            }
+            self.stream.read_buf(&mut self.buffer).await.ok().filter(|&count| count > 0)?;
+        }
+    }
+
+    async fn reply(&mut self, frame: &Frame) {
+        let mut bytes = BytesMut::new();
+        encode(frame, Protocol::Resp3, &mut bytes);
+        // The client may be gone; then nobody misses the answer.
+        drop(self.stream.write_all(&bytes).await);
+    }
+
+    /// Answers every request until the end.
+    async fn serve(mut self, mut answer: impl FnMut(&[Bytes]) -> Frame) {
+        while let Some(request) = self.request().await {
+            let frame = introduce(&request).unwrap_or_else(|| answer(&request));
+            self.reply(&frame).await;
+        }
+    }
+}
+
+/// The answers to a handshake.
+fn introduce(request: &[Bytes]) -> Option<Frame> {
+    match &request[0][..] {
+        b"HELLO" => Some(Frame::Map(vec![(Frame::bulk("proto"), Frame::Integer(3))])),
+        b"INFO" => Some(Frame::bulk("redis_version:7.0.15\r\nrun_id:abc\r\n")),
+        _ => None,
+    }
+}
+
+fn echo(request: &[Bytes]) -> Frame {
+    Frame::Bulk(request[1].clone())
+}
+
+/// Waits until the client says what `is_it` looks for.
+async fn until(client: &Client, is_it: impl FnMut(&Connection) -> bool) -> Connection {
+    let mut connection = client.connection();
+    let seen = timeout(Duration::from_secs(60), connection.wait_for(is_it)).await;
+    seen.expect("it comes within a minute").unwrap().clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_callers_share_a_connection_and_each_gets_the_own_answer() {
+    let (client, mut connections) = client(|settings| settings.fence = true);
+    task::spawn("server", async move { Server::new(connections.recv().await.unwrap()).serve(echo).await });
+    let mut calls = JoinSet::new();
+    for number in 0..2000 {
+        let client = client.clone();
+        calls.spawn(async move {
+            let text = number.to_string();
+            let call = client.call(Command::new("ECHO").arg(&text));
+            if number % 3 == 0 {
+                // A third of the callers give up at some point.
+                drop(timeout(Duration::from_micros(number), call).await);
+            } else {
+                assert_eq!(call.await, Ok(Frame::bulk(text)));
+            }
+        });
+    }
+    while let Some(call) = calls.join_next().await {
+        call.unwrap();
+    }
+    let connection = until(&client, |connection| matches!(connection, Connection::Up { .. })).await;
+    let Connection::Up { server, .. } = connection else { unreachable!("awaited") };
+    assert_eq!((server.run_id.as_deref(), server.version.as_str()), (Some("abc"), "7.0.15"));
+    assert_eq!(client.metrics().connected.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_reply_fails_its_own_call_only() {
+    let (client, mut connections) = client(|_| {});
+    task::spawn("server", async move {
+        let answer = |request: &[Bytes]| match &request[0][..] {
+            b"ECHO" => echo(request),
+            _ => Frame::error("WRONGTYPE Operation against a key"),
+        };
+        Server::new(connections.recv().await.unwrap()).serve(answer).await;
+    });
+    let (wrong, right) = tokio::join!(
+        client.call(Command::new("GET").arg("k")),
+        client.call(Command::new("ECHO").arg("right"))
+    );
+    let expected =
+        ServerError { code: "WRONGTYPE".to_owned(), message: "WRONGTYPE Operation against a key".to_owned() };
+    assert_eq!(wrong, Err(expected.into()));
+    assert_eq!(right, Ok(Frame::bulk("right")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_server_a_call_is_not_sent_and_ends_at_its_deadline() {
+    let (client, connections) = client(|_| {});
+    drop(connections);
+    let started = now();
+    let limit = Duration::from_millis(1234);
+    let outcome = client.call(Command::new("GET").arg("k").deadline(limit)).await;
+    let Err(CallError::NotSent(NotSent::Down { waited, last_error })) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(waited >= limit && now() - started < limit + Duration::from_millis(10));
+    assert_eq!(last_error.as_deref(), Some("cannot connect to h:6379: connection refused"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_may_have_been_executed_is_repeated_only_if_that_is_harmless() {
+    let (client, mut connections) = client(|_| {});
+    let check = async |command: Command, expected: Result<Frame, CallError>, connections: &mut _| {
+        let (outcome, ()) = tokio::join!(client.call(command), async {
+            let mut first = Server::accept(connections).await;
+            first.request().await.unwrap();
+            drop(first);
+            if expected.is_ok() {
+                let mut second = Server::accept(connections).await;
+                let request = second.request().await.unwrap();
+                second.reply(&echo(&request)).await;
+            }
+        });
+        assert_eq!(outcome, expected);
+    };
+    let lost = Unknown::Lost(Death::Closed).into();
+    check(Command::new("EVAL").arg("x"), Err(lost), &mut connections).await;
+    check(Command::new("EVAL").arg("x").idempotent(), Ok(Frame::bulk("x")), &mut connections).await;
+    check(Command::new("GET").arg("x"), Ok(Frame::bulk("x")), &mut connections).await;
+    assert_eq!(client.metrics().resent.get(), 2);
+    assert_eq!(client.metrics().unknown.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_passes_after_sending_leaves_the_outcome_unknown_and_shifts_nobody() {
+    let (client, mut connections) = client(|_| {});
+    let mut server = Server::accept(&mut connections).await;
+    let slow = client.call(Command::new("ECHO").arg("slow").deadline(Duration::from_millis(50))).await;
+    assert_eq!(slow, Err(Unknown::Deadline.into()));
+    let (next, ()) = tokio::join!(client.call(Command::new("ECHO").arg("next")), async {
+        for _ in 0..2 {
+            let request = server.request().await.unwrap();
+            server.reply(&echo(&request)).await;
+        }
+    });
+    assert_eq!(next, Ok(Frame::bulk("next")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_server_is_given_up_and_a_new_connection_serves() {
+    let (client, mut connections) = client(|_| {});
+    let silent = Server::accept(&mut connections).await;
+    let Connection::Up { epoch: first, .. } = until(&client, |c| matches!(c, Connection::Up { .. })).await
+    else {
+        unreachable!("awaited")
+    };
+    let started = now();
+    let lost = client.call(Command::new("EVAL").arg("x").deadline(Duration::from_secs(60))).await;
+    assert_eq!(lost, Err(Unknown::Lost(Death::Silent(Duration::from_secs(2))).into()));
+    assert!(now() - started < Duration::from_millis(2050), "after {:?}", now() - started);
+
+    let server = Server::accept(&mut connections).await;
+    task::spawn("server", server.serve(echo));
+    let is_new =
+        |connection: &Connection| matches!(connection, Connection::Up { epoch, .. } if *epoch != first);
+    until(&client, is_new).await;
+    assert_eq!(client.call(Command::new("ECHO").arg("x")).await, Ok(Frame::bulk("x")));
+    assert_eq!(client.metrics().deaths("silent"), 1);
+    drop(silent);
+}
+
+/// INV-DRV-BOUND: what does not fit is refused at once, what waits ends in time, and nothing is kept.
+#[tokio::test(start_paused = true)]
+async fn a_stopped_server_costs_bounded_memory_and_every_caller_learns_in_time() {
+    const IN_FLIGHT: usize = 64;
+    const WAITING: usize = 1000;
+    let (client, mut connections) = client(|settings| {
+        settings.in_flight_max = IN_FLIGHT;
+        settings.waiting_max = WAITING;
+        settings.silence_max = Duration::from_secs(3600);
+    });
+    let stopped = Server::accept(&mut connections).await;
+    until(&client, |connection| matches!(connection, Connection::Up { .. })).await;
+    let started = now();
+    let mut calls = JoinSet::new();
+    for _ in 0..100_000 {
+        let client = client.clone();
+        calls.spawn(async move { client.call(Command::new("INCR").arg("k")).await });
+    }
+    let (mut unknown, mut full, mut overloaded) = (0, 0, 0);
+    while let Some(outcome) = calls.join_next().await {
+        match outcome.unwrap() {
+            Err(CallError::Unknown(Unknown::Deadline)) => unknown += 1,
+            Err(CallError::NotSent(NotSent::Full { .. })) => full += 1,
+            Err(CallError::NotSent(NotSent::Overloaded)) => overloaded += 1,
+            outcome => panic!("{outcome:?}"),
+        }
+    }
+    assert!(now() - started < client.shared.settings.call_deadline + Duration::from_millis(50));
+    assert_eq!((unknown, full, overloaded), (IN_FLIGHT, WAITING, 100_000 - IN_FLIGHT - WAITING));
+    assert_eq!(client.shared.waiting.callers.load(Ordering::Relaxed), 0);
+    assert_eq!(client.shared.waiting.bytes.load(Ordering::Relaxed), 0);
+    // Room comes back with the answers, not with the callers' patience.
+    task::spawn("server", stopped.serve(|_| Frame::Integer(1)));
+    assert_eq!(client.call(Command::new("INCR").arg("k")).await, Ok(Frame::Integer(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_go_on_while_the_server_does_not_read() {
+    let (client, mut connections) = client(|_| {});
+    let mut server = Server::accept(&mut connections).await;
+    let small = Command::new("ECHO").arg("small").deadline(Duration::from_millis(100));
+    let large = Command::new("ECHO").arg(vec![b'x'; 100_000]);
+    let client_2 = client.clone();
+    let large = task::spawn("large", async move { client_2.call(large).await });
+    let small = client.call(small);
+    let (small, ()) = tokio::join!(small, async {
+        // The pipe is full of what the server does not read; its answers go through all the same.
+        assert_eq!(server.request().await.unwrap()[1], "small");
+        while server.buffer.is_empty() {
+            server.stream.read_buf(&mut server.buffer).await.unwrap();
+        }
+        server.reply(&Frame::bulk("one")).await;
+        server.reply(&Frame::bulk("two")).await;
+    });
+    let answers = [small, large.await.unwrap()].map(|answer| answer.unwrap());
+    assert!(answers.contains(&Frame::bulk("one")) && answers.contains(&Frame::bulk("two")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_script_is_sent_in_full_only_where_it_is_not_known() {
+    let (client, mut connections) = client(|_| {});
+    let script = Script::new("return ARGV[1]");
+    let digest = script.digest().to_owned();
+    task::spawn("server", async move {
+        let mut is_known = false;
+        let answer = |request: &[Bytes]| {
+            let is_digest = request[1] == digest;
+            assert_eq!(request[0], if is_digest { "EVALSHA" } else { "EVAL" });
+            assert!(is_digest || !is_known, "a known script is not sent again");
+            is_known |= !is_digest;
+            if is_known {
+                Frame::Bulk(request[4].clone())
+            } else {
+                Frame::error("NOSCRIPT No matching script")
+            }
+        };
+        Server::new(connections.recv().await.unwrap()).serve(answer).await;
+    });
+    for value in [b"a", b"b"] {
+        assert_eq!(client.eval(&script, &[b"key"], &[value]).await, Ok(Frame::bulk(value.to_vec())));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_password_is_reported_and_never_shown() {
+    let (client, mut connections) = client(|_| {});
+    let mut server = Server::new(connections.recv().await.unwrap());
+    server.request().await.unwrap();
+    server.reply(&Frame::error("WRONGPASS invalid username-password pair")).await;
+    let down = until(&client, |connection| matches!(connection, Connection::Down { error: Some(_) })).await;
+    let error = "h:6379 refused the handshake at HELLO: WRONGPASS invalid username-password pair".to_owned();
+    assert_eq!(down, Connection::Down { error: Some(error) });
+    assert!(!format!("{client:?} {:?}", client.metrics()).contains("hunter2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_answers_the_handshake_is_tried_again() {
+    let (client, mut connections) = client(|_| {});
+    let mute = connections.recv().await.unwrap();
+    let server = Server::accept(&mut connections).await;
+    task::spawn("server", server.serve(echo));
+    assert_eq!(client.call(Command::new("ECHO").arg("x")).await, Ok(Frame::bulk("x")));
+    drop(mute);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connection_ends_with_the_last_client() {
+    let (client, mut connections) = client(|_| {});
+    let mut server = Server::accept(&mut connections).await;
+    until(&client, |connection| matches!(connection, Connection::Up { .. })).await;
+    let clone = client.clone();
+    drop(client);
+    let mut connection = clone.connection();
+    drop(clone);
+    assert_eq!(server.request().await, None);
+    while connection.changed().await.is_ok() {}
+}
+
+/// INV-DRV-ONCE as a count: acknowledged ≤ counter ≤ acknowledged + unknown, through connections that are cut at any byte.
+#[tokio::test(start_paused = true)]
+async fn no_increment_is_doubled_or_lost_silently_when_connections_are_cut() {
+    let (client, mut connections) = client(|settings| settings.call_deadline = Duration::from_secs(30));
+    let counter = Arc::new(Mutex::new(0_u64));
+    let counted = counter.clone();
+    task::spawn("server", async move {
+        for life in 1_u64.. {
+            let Some(stream) = connections.recv().await else { return };
+            let mut server = Server::new(stream);
+            // After the handshake a connection lives for some requests and breaks in the middle of an answer.
+            for turn in 0..life % 40 + 2 {
+                let Some(request) = server.request().await else { break };
+                let frame = introduce(&request).unwrap_or_else(|| {
+                    *counted.lock().unwrap() += 1;
+                    Frame::Integer(1_000_000)
+                });
+                if turn == life % 40 + 1 {
+                    drop(
+                        server
+                            .stream
+                            .write_all(&b":1000000\r\n"[..usize::try_from(life % 10).unwrap()])
+                            .await,
+                    );
+                } else {
+                    server.reply(&frame).await;
+                }
+            }
+        }
+    });
+    let mut calls = JoinSet::new();
+    for _ in 0..2000 {
+        let client = client.clone();
+        calls.spawn(async move { client.call(Command::new("INCR").arg("k")).await });
+    }
+    let (mut acknowledged, mut unknown) = (0, 0);
+    while let Some(outcome) = calls.join_next().await {
+        match outcome.unwrap() {
+            Ok(_) => acknowledged += 1,
+            Err(CallError::Unknown(_)) => unknown += 1,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    let counter = *counter.lock().unwrap();
+    assert!(
+        acknowledged <= counter && counter <= acknowledged + unknown,
+        "{acknowledged} {counter} {unknown}"
+    );
+    assert!(acknowledged > 0 && unknown > 0);
+}

@@ -4,13 +4,15 @@
 //! published only after the server has been introduced, and each has an identity of its own, so that nothing that is said of a
 //! dead one can be taken for the living.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_identity::tls::Stream;
+use bowline_identity::tls::{Connector, Stream};
 use bowline_model::Epoch;
 use bowline_rt::random;
 use bowline_rt::time::{now, sleep, timeout};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -39,16 +41,33 @@ pub enum Connection {
     },
 }
 
+/// How a fresh stream to the server is made.
+pub(crate) trait Dial: Send + Sync + 'static {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send;
+
+    /// Makes one, within `limit`.
+    fn dial(&self, address: &str, limit: Duration) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Dial for Connector {
+    type Stream = Stream;
+
+    async fn dial(&self, address: &str, limit: Duration) -> io::Result<Stream> {
+        self.connect(address, limit).await
+    }
+}
+
 /// The task. Dropping the receivers does not stop it; aborting it does.
-pub(crate) struct Reconnect {
+pub(crate) struct Reconnect<D> {
     pub config: Config,
+    pub dial: D,
     pub metrics: Metrics,
     /// The intake of the living connection.
     pub intake: watch::Sender<Option<Arc<Intake>>>,
     pub connection: watch::Sender<Connection>,
 }
 
-impl Reconnect {
+impl<D: Dial> Reconnect<D> {
     /// Runs until it is aborted.
     pub async fn run(self) {
         let mut pause = Pause::new(self.config.settings.reconnect_pause_max);
@@ -72,11 +91,12 @@ impl Reconnect {
     }
 
     /// Makes a connection and introduces itself.
-    async fn establish(&self) -> Result<(Link<Stream>, Arc<Intake>, ServerInfo), ConnectError> {
-        let Config { settings, connector, .. } = &self.config;
+    async fn establish(&self) -> Result<(Link<D::Stream>, Arc<Intake>, ServerInfo), ConnectError> {
+        let settings = &self.config.settings;
         let address = || self.config.address.clone();
-        let stream = connector
-            .connect(&self.config.address, settings.connect_timeout)
+        let stream = self
+            .dial
+            .dial(&self.config.address, settings.connect_timeout)
             .await
             .map_err(|source| ConnectError::Connect { address: address(), source })?;
         let intake = Arc::new(Intake::new(settings));
@@ -95,7 +115,7 @@ impl Reconnect {
         }
     }
 
-    async fn serve(&self, link: &mut Link<Stream>, intake: Arc<Intake>, server: ServerInfo) -> Death {
+    async fn serve(&self, link: &mut Link<D::Stream>, intake: Arc<Intake>, server: ServerInfo) -> Death {
         let epoch = link.core().id();
         tracing::info!(%epoch, address = self.config.address, version = server.version, "connected to the store");
         self.metrics.connected.inc();
@@ -106,7 +126,7 @@ impl Reconnect {
     }
 
     /// Ends a connection that was up. Its callers are told before anybody else.
-    fn mourn(&self, mut link: Link<Stream>, death: Death) {
+    fn mourn(&self, mut link: Link<D::Stream>, death: Death) {
         let epoch = link.core().id();
         drop(link);
         self.intake.send_replace(None);
