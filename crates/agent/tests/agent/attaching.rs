@@ -27,6 +27,7 @@ async fn a_login_says_who_it_is() {
     let view = agent.until(&gateway.address, "attached", |view| view.state == State::Attached).await;
     assert_eq!(view.gateway.expect("welcomed").as_str(), "g1");
     assert!(agent.handle.is_ready());
+    drop(attach);
     agent.stop().await;
 }
 
@@ -57,7 +58,7 @@ async fn when_a_gateway_dies_another_one_is_attached() {
     let (opened, mut stream) = alive.open(&attach, "web").await;
     assert_eq!(opened.reason, 0);
     ping(&mut stream, b"back").await;
-    drop(stream);
+    drop((stream, attach));
     agent.stop().await;
 }
 
@@ -140,6 +141,7 @@ async fn another_process_with_its_id_is_named_and_not_fought() {
     let view = agent.until(&gateway.address, "the news", |view| view.last_error.is_some()).await;
     assert!(view.last_error.expect("just seen").contains(&"ab".repeat(16)));
     assert_eq!(view.state, State::Detached);
+    drop(attach);
     agent.stop().await;
 }
 

@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bowline_agent::{Agent, GatewayView, Handle, Limits, Service, Services, Settings, State};
-use bowline_identity::tls::Connector;
+use bowline_identity::tls::{ALPN_CONTROL, ALPN_TUNNEL, Acceptor, Connector, Stream};
 use bowline_proto::frame;
 use bowline_proto::v1::control_server::{Control, ControlServer};
 use bowline_proto::v1::{
     Dial, FromAgent, FromGateway, Login, Open, Opened, TunnelHello, Welcome, from_agent, from_gateway,
 };
-use bowline_rt::net::{Listener, TcpStream};
+use bowline_rt::net::Listener;
+use bowline_rt::relay::relay;
 use bowline_rt::task::JoinHandle;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -44,13 +45,16 @@ pub struct Attach {
 /// A tunnel that said hello.
 pub struct Tunnel {
     pub ticket: Vec<u8>,
-    pub stream: TcpStream,
+    pub stream: Stream,
 }
 
-struct Service0(mpsc::Sender<Attach>);
+/// Control connections on their way to the gRPC server.
+type Controls = mpsc::Sender<std::io::Result<DuplexStream>>;
+
+struct Logins(mpsc::Sender<Attach>);
 
 #[tonic::async_trait]
-impl Control for Service0 {
+impl Control for Logins {
     type AttachStream = ReceiverStream<Result<FromGateway, Status>>;
 
     async fn attach(
@@ -73,6 +77,10 @@ impl Control for Service0 {
 
 impl Gateway {
     pub fn start() -> Self {
+        Self::start_with(Acceptor::Plain)
+    }
+
+    pub fn start_with(acceptor: Acceptor) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (attach_sender, attaches) = mpsc::channel(16);
@@ -83,11 +91,17 @@ impl Gateway {
             address_sender.send(listener.local_addr().expect("bound").to_string()).expect("the test waits");
             let (control_sender, controls) = mpsc::channel(16);
             let server = tonic::transport::Server::builder()
-                .add_service(ControlServer::new(Service0(attach_sender)))
+                .add_service(ControlServer::new(Logins(attach_sender)))
                 .serve_with_incoming(ReceiverStream::new(controls));
             let accept = async {
-                while let Ok((stream, _)) = listener.accept().await {
-                    sort(stream, &control_sender, &tunnel_sender).await;
+                while let Ok((tcp, _)) = listener.accept().await {
+                    let (acceptor, controls, tunnels) =
+                        (acceptor.clone(), control_sender.clone(), tunnel_sender.clone());
+                    bowline_rt::task::spawn("connection", async move {
+                        if let Ok(stream) = acceptor.accept(tcp).await {
+                            sort(stream, controls, tunnels).await;
+                        }
+                    });
                 }
             };
             tokio::select! { _ = server => {}, () = accept => {} }
@@ -113,7 +127,7 @@ impl Gateway {
     }
 
     /// Asks for one tunnel and opens a stream to `service` on it.
-    pub async fn open(&mut self, attach: &Attach, service: &str) -> (Opened, TcpStream) {
+    pub async fn open(&mut self, attach: &Attach, service: &str) -> (Opened, Stream) {
         attach.dial(&[b"ticket"]).await;
         let tunnel = self.tunnel().await;
         assert_eq!(tunnel.ticket, b"ticket");
@@ -128,19 +142,19 @@ impl Drop for Gateway {
 }
 
 /// Tells by the first bytes what a connection is.
-async fn sort(
-    mut stream: TcpStream,
-    controls: &mpsc::Sender<std::io::Result<TcpStream>>,
-    tunnels: &mpsc::Sender<Tunnel>,
-) {
+async fn sort(mut stream: Stream, controls: Controls, tunnels: mpsc::Sender<Tunnel>) {
     let mut first = [0; 5];
-    while stream.peek(&mut first).await.is_ok_and(|length| (1..first.len()).contains(&length)) {
-        bowline_rt::task::yield_now().await;
-    }
+    // Somebody who leaves without a word is no concern of a test.
+    let Ok(_) = stream.read_exact(&mut first).await else { return };
     if first != frame::TUNNEL_PREAMBLE {
-        return drop(controls.send(Ok(stream)).await);
+        assert!(!stream.is_tls() || stream.alpn() == Some(ALPN_CONTROL));
+        let (far, mut near) = tokio::io::duplex(64 * 1024);
+        near.write_all(&first).await.expect("there is room");
+        drop(controls.send(Ok(far)).await);
+        relay(&mut stream, &mut near).await;
+        return;
     }
-    stream.read_exact(&mut first).await.expect("just peeked");
+    assert!(!stream.is_tls() || stream.alpn() == Some(ALPN_TUNNEL));
     let hello: TunnelHello = frame::read(&mut stream, 1024).await.expect("a hello follows");
     drop(tunnels.send(Tunnel { ticket: hello.ticket, stream }).await);
 }
@@ -190,7 +204,7 @@ impl Attach {
 }
 
 impl Tunnel {
-    pub async fn open(mut self, service: &str) -> (Opened, TcpStream) {
+    pub async fn open(mut self, service: &str) -> (Opened, Stream) {
         let open = Open { service: service.into(), request_id: "r-1".into(), client: String::new() };
         frame::write(&mut self.stream, &open).await.expect("the tunnel is idle");
         let opened = within("the answer", frame::read(&mut self.stream, 4096)).await.expect("an answer");
@@ -289,7 +303,7 @@ pub async fn echo() -> SocketAddr {
 }
 
 /// Sends `bytes` and expects them back.
-pub async fn ping(stream: &mut TcpStream, bytes: &[u8]) {
+pub async fn ping(stream: &mut Stream, bytes: &[u8]) {
     stream.write_all(bytes).await.expect("the stream is open");
     let mut back = vec![0; bytes.len()];
     within("an echo", stream.read_exact(&mut back)).await.expect("the stream is open");

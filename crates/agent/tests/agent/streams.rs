@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use bowline_agent::State;
+use bowline_identity::Identity;
+use bowline_identity::ca::{Authority, Request};
+use bowline_identity::tls::{
+    ALPN_CONTROL, ALPN_TUNNEL, Acceptor, ClientAuthentication, ClientSettings, Connector, Credential, Pem,
+    ServerSettings,
+};
 use bowline_model::Reason;
 use bowline_proto::v1::{DialFailed, Services, from_agent};
-use bowline_rt::net::Listener;
-use bowline_rt::net::TcpStream;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bowline_rt::net::{Listener, reset_on_close};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::fake::{Gateway, echo, loopback, ping, services, settings, start, within};
 
@@ -28,6 +33,7 @@ async fn a_stream_reaches_its_service_and_half_closes() {
     within("the other end", stream.read_to_end(&mut rest)).await.expect("an orderly end");
     assert_eq!(rest, b"last words");
     within("the tunnel's end", tunnels.wait_for(|counts| counts.total() == 0)).await.expect("the agent runs");
+    drop(attach);
     agent.stop().await;
 }
 
@@ -47,6 +53,7 @@ async fn large_amounts_pass_unaltered_both_ways_at_once() {
     let both = async { tokio::try_join!(send, reader.read_to_end(&mut received)) };
     within("all bytes", both).await.expect("no failure");
     assert!(sent == received);
+    drop(attach);
     agent.stop().await;
 }
 
@@ -67,6 +74,7 @@ async fn a_stream_that_cannot_be_opened_says_why() {
         let end = within("the end", stream.read(&mut [0; 1])).await;
         assert_eq!(end.expect("an orderly end"), 0);
     }
+    drop(attach);
     agent.stop().await;
 }
 
@@ -88,10 +96,11 @@ async fn a_service_that_does_not_answer_is_given_up_in_time() {
     let attach = gateway.welcome("g1").await;
     let (opened, _) = gateway.open(&attach, "slow").await;
     assert_eq!(opened.reason, Reason::ServiceTimeout.wire(), "{}", opened.detail);
+    drop(attach);
     agent.stop().await;
 }
 
-async fn reset(stream: &mut TcpStream) -> bool {
+async fn is_reset(stream: &mut (impl AsyncRead + Unpin)) -> bool {
     let end = within("a reset", stream.read(&mut [0; 1])).await;
     end.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
 }
@@ -106,21 +115,94 @@ async fn a_reset_on_one_side_is_a_reset_on_the_other() {
     for service_breaks in [true, false] {
         let (_, mut stream) = gateway.open(&attach, "web").await;
         let (mut service, _) = within("the agent", listener.accept()).await.expect("a connection");
-        ping_pong(&mut stream, &mut service).await;
-        let (breaking, other) = if service_breaks { (service, &mut stream) } else { (stream, &mut service) };
-        bowline_rt::net::reset_on_close(&breaking);
-        drop(breaking);
-        assert!(reset(other).await, "service breaks: {service_breaks}");
+        talk(&mut stream, &mut service).await;
+        let other_is_reset = if service_breaks {
+            reset_on_close(&service);
+            drop(service);
+            is_reset(&mut stream).await
+        } else {
+            reset_on_close(stream.tcp());
+            drop(stream);
+            is_reset(&mut service).await
+        };
+        assert!(other_is_reset, "service breaks: {service_breaks}");
     }
+    drop(attach);
     agent.stop().await;
 }
 
-async fn ping_pong(one: &mut TcpStream, other: &mut TcpStream) {
-    one.write_all(b"ping").await.expect("open");
+/// A word from one to the other and back.
+async fn talk(
+    one: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    other: &mut (impl AsyncRead + AsyncWrite + Unpin),
+) {
     let mut four = [0; 4];
+    one.write_all(b"ping").await.expect("open");
     within("a ping", other.read_exact(&mut four)).await.expect("open");
     other.write_all(b"pong").await.expect("open");
     within("a pong", one.read_exact(&mut four)).await.expect("open");
+}
+
+#[tokio::test]
+async fn over_tls_a_stream_half_closes_and_a_cut_is_not_an_end() {
+    let listener = Listener::bind(loopback()).await.expect("a free port");
+    let (acceptor, connector) = tls();
+    let mut gateway = Gateway::start_with(acceptor);
+    let mut settings = settings(&[&gateway], services(&[("web", listener.local_addr().expect("bound"))]));
+    settings.connector = connector;
+    let agent = start(settings);
+    let attach = gateway.welcome("g1").await;
+
+    let (opened, mut stream) = gateway.open(&attach, "web").await;
+    assert_eq!(opened.reason, 0, "{}", opened.detail);
+    assert!(matches!(stream.peer(), Some(Identity::Agent(agent)) if agent.as_str() == "edge"));
+    let (mut service, _) = within("the agent", listener.accept()).await.expect("a connection");
+    talk(&mut stream, &mut service).await;
+    stream.shutdown().await.expect("open");
+    assert_eq!(within("the client's end", service.read(&mut [0; 1])).await.expect("an orderly end"), 0);
+    service.write_all(b"answer").await.expect("still open");
+    service.shutdown().await.expect("still open");
+    let mut rest = Vec::new();
+    within("the service's end", stream.read_to_end(&mut rest)).await.expect("an orderly end");
+    assert_eq!(rest, b"answer");
+
+    let (_, mut stream) = gateway.open(&attach, "web").await;
+    let (mut service, _) = within("the agent", listener.accept()).await.expect("a connection");
+    talk(&mut stream, &mut service).await;
+    reset_on_close(&service);
+    drop(service);
+    within("a cut", stream.read(&mut [0; 1])).await.expect_err("a cut is no end");
+    drop((stream, attach));
+    agent.stop().await;
+}
+
+/// Both sides of mutual TLS between a gateway on loopback and the agent `edge`.
+fn tls() -> (Acceptor, Connector) {
+    let authority = Authority::create("test", 1).expect("an authority");
+    let pem = |name: &str, text: &str| Pem::Text { name: name.into(), text: text.into() };
+    let issue = |identity, names: &[&str]| {
+        let names = names.iter().map(ToString::to_string).collect();
+        let issued = authority.issue(&Request { identity, names, days: 1 }).expect("a certificate");
+        Credential {
+            certificate: pem("certificate", &issued.certificate),
+            key: pem("key", issued.key.reveal()),
+        }
+    };
+    let ca = pem("authority", authority.certificate());
+    let name = "g1".parse().expect("a name");
+    let acceptor = Acceptor::tls(ServerSettings {
+        credential: issue(Identity::Gateway(name), &["127.0.0.1"]),
+        client_authentication: ClientAuthentication::Required(ca.clone()),
+        alpn: vec![ALPN_CONTROL.to_vec(), ALPN_TUNNEL.to_vec()],
+    });
+    let name = "edge".parse().expect("a name");
+    let connector = Connector::tls(ClientSettings {
+        authority: ca,
+        credential: Some(issue(Identity::Agent(name), &[])),
+        server_name: None,
+        alpn: Vec::new(),
+    });
+    (acceptor.expect("valid settings"), connector.expect("valid settings"))
 }
 
 #[tokio::test]
@@ -141,6 +223,7 @@ async fn tunnels_over_the_limit_are_refused_in_one_message() {
     within("room", counts.wait_for(|counts| counts.total() == 1)).await.expect("the agent runs");
     attach.dial(&[b"6"]).await;
     assert_eq!(gateway.tunnel().await.ticket, b"6");
+    drop(attach);
     agent.stop().await;
 }
 
@@ -178,7 +261,7 @@ async fn services_can_be_replaced_while_it_runs() {
     assert_eq!(opened.reason, 0);
     ping(&mut stream, b"new").await;
     ping(&mut running, b"old goes on").await;
-    drop((stream, running));
+    drop((stream, running, attach));
     agent.stop().await;
 }
 
@@ -201,6 +284,6 @@ async fn garbage_on_a_tunnel_costs_that_tunnel_only() {
     let (opened, mut stream) = gateway.open(&attach, "web").await;
     assert_eq!(opened.reason, 0);
     ping(&mut stream, b"fine").await;
-    drop(stream);
+    drop((stream, attach));
     agent.stop().await;
 }
