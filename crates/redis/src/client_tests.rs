@@ -265,6 +265,7 @@ async fn a_stopped_server_costs_bounded_memory_and_every_caller_learns_in_time()
 async fn reads_go_on_while_the_server_does_not_read() {
     let (client, mut connections) = client(|_| {});
     let mut server = Server::accept(&mut connections).await;
+    until(&client, |connection| matches!(connection, Connection::Up { .. })).await;
     let small = Command::new("ECHO").arg("small").deadline(Duration::from_millis(100));
     let large = Command::new("ECHO").arg(vec![b'x'; 100_000]);
     let client_2 = client.clone();
