@@ -64,6 +64,8 @@ reasons! {
     Unauthorized = "unauthorized", "this entry needs a valid client token", 401, 12;
     /// The request itself is malformed.
     BadRequest = "bad_request", "the request is malformed", 400, 13;
+    /// The client did not send what it announced in time.
+    RequestTimeout = "request_timeout", "the client sent its request too slowly", 408, 14;
 }
 
 impl fmt::Display for Reason {

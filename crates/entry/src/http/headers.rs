@@ -1,0 +1,225 @@
+//! What changes in the header of a message on its way through.
+
+use std::net::IpAddr;
+
+use bowline_model::RequestId;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+
+/// The id that follows a request.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Marks an error of this entry; never passed on from a service.
+pub(super) const REASON: HeaderName = HeaderName::from_static("bowline-reason");
+
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Fields that are about one connection only (RFC 9110, 7.6.1), besides those that `Connection` names.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Where a request came from, for the service to read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin<'a> {
+    pub client: IpAddr,
+    pub host: &'a str,
+    pub is_tls: bool,
+    pub trusted: bool,
+}
+
+/// The protocol that a message wants to change to, if it does.
+pub(super) fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
+    let asks = connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"));
+    if asks { headers.get(UPGRADE).cloned() } else { None }
+}
+
+/// The id that a client gave its request, if it is fit to be carried on.
+pub(super) fn request_id_of(headers: &HeaderMap) -> Option<RequestId> {
+    headers.get(REQUEST_ID)?.to_str().ok().and_then(RequestId::parse)
+}
+
+/// Makes a client's request fit for the service.
+pub(super) fn for_service(
+    headers: &mut HeaderMap,
+    origin: &Origin<'_>,
+    request_id: &RequestId,
+    upgrade: Option<HeaderValue>,
+) {
+    let takes_trailers = list(headers, &TE).any(|option| option.eq_ignore_ascii_case("trailers"));
+    strip_hop_by_hop(headers);
+    // Answered here: the client is told to go on as soon as the service takes the first byte of the body.
+    headers.remove(EXPECT);
+    if takes_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(protocol) = upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol);
+    }
+    // The host as the client sent it; HTTP/2 and absolute targets carry it elsewhere.
+    if let Ok(host) = HeaderValue::from_str(origin.host) {
+        headers.insert(HOST, host);
+    }
+    insert_request_id(headers, request_id);
+    insert_forwarded(headers, origin);
+}
+
+/// Makes a service's response fit for the client.
+pub(super) fn for_client(headers: &mut HeaderMap, request_id: &RequestId, upgrade: Option<HeaderValue>) {
+    strip_hop_by_hop(headers);
+    headers.remove(REASON);
+    if let Some(protocol) = upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol);
+    }
+    insert_request_id(headers, request_id);
+}
+
+pub(super) fn insert_request_id(headers: &mut HeaderMap, request_id: &RequestId) {
+    let value = HeaderValue::from_str(request_id.as_str()).expect("a request id is visible ASCII");
+    headers.insert(REQUEST_ID, value);
+}
+
+fn insert_forwarded(headers: &mut HeaderMap, origin: &Origin<'_>) {
+    let mut addresses = String::new();
+    if origin.trusted {
+        for address in list(headers, &X_FORWARDED_FOR) {
+            addresses.push_str(address);
+            addresses.push_str(", ");
+        }
+    } else {
+        for name in [FORWARDED, X_FORWARDED_HOST, X_FORWARDED_PROTO] {
+            headers.remove(name);
+        }
+    }
+    addresses.push_str(&origin.client.to_string());
+    if let Ok(addresses) = HeaderValue::from_str(&addresses) {
+        headers.insert(X_FORWARDED_FOR, addresses);
+    }
+    let scheme = if origin.is_tls { "https" } else { "http" };
+    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(scheme));
+    if let Ok(host) = HeaderValue::from_str(origin.host) {
+        headers.entry(X_FORWARDED_HOST).or_insert(host);
+    }
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = connection_options(headers)
+        .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
+        // A sender that names these wants to change what others see of the message, not to speak to its neighbour.
+        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    list(headers, &CONNECTION)
+}
+
+/// The members of a field that is a list, over all its lines.
+fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|member| !member.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    fn lines(headers: &HeaderMap) -> Vec<String> {
+        let mut lines: Vec<String> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        lines.sort();
+        lines
+    }
+
+    fn check(fields: &[(&'static str, &'static str)], trusted: bool, expected: &[&str]) {
+        let mut headers = map(fields);
+        let client = "192.0.2.7".parse().unwrap();
+        let origin = Origin { client, host: "web.svc.bowline:80", is_tls: true, trusted };
+        let upgrade = upgrade_of(&headers);
+        for_service(&mut headers, &origin, &RequestId::parse("r1").unwrap(), upgrade);
+        assert_eq!(lines(&headers), expected);
+    }
+
+    #[test]
+    fn a_request_is_stripped_and_labelled() {
+        check(
+            &[
+                ("accept", "*/*"),
+                ("connection", "keep-alive, x-secret, host"),
+                ("x-secret", "1"),
+                ("keep-alive", "5"),
+                ("te", "gzip, trailers"),
+                ("transfer-encoding", "chunked"),
+                ("expect", "100-continue"),
+                ("proxy-authorization", "Bearer x"),
+                ("upgrade", "h2c"),
+                ("x-forwarded-for", "10.0.0.1"),
+                ("x-forwarded-proto", "http"),
+                ("forwarded", "for=10.0.0.1"),
+            ],
+            false,
+            &[
+                "accept: */*",
+                "host: web.svc.bowline:80",
+                "te: trailers",
+                "x-forwarded-for: 192.0.2.7",
+                "x-forwarded-host: web.svc.bowline:80",
+                "x-forwarded-proto: https",
+                "x-request-id: r1",
+            ],
+        );
+    }
+
+    #[test]
+    fn behind_a_trusted_proxy_the_chain_grows() {
+        check(
+            &[
+                ("host", "other"),
+                ("x-forwarded-for", "10.0.0.1"),
+                ("x-forwarded-for", "10.0.0.2"),
+                ("x-forwarded-proto", "http"),
+                ("x-forwarded-host", "www"),
+            ],
+            true,
+            &[
+                "host: web.svc.bowline:80",
+                "x-forwarded-for: 10.0.0.1, 10.0.0.2, 192.0.2.7",
+                "x-forwarded-host: www",
+                "x-forwarded-proto: http",
+                "x-request-id: r1",
+            ],
+        );
+    }
+
+    #[test]
+    fn an_upgrade_is_asked_for_anew() {
+        let mut headers = map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
+        let upgrade = upgrade_of(&headers);
+        for_client(&mut headers, &RequestId::parse("r1").unwrap(), upgrade);
+        assert_eq!(lines(&headers), ["connection: upgrade", "upgrade: websocket", "x-request-id: r1"]);
+        assert_eq!(upgrade_of(&map(&[("upgrade", "websocket")])), None);
+    }
+}

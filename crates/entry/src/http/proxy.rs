@@ -1,0 +1,304 @@
+//! One request: where to, over which connection, and what comes back.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bowline_model::{Reason, RequestId, ServiceName};
+use bowline_rt::random;
+use bowline_rt::time::{now, sleep_until};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::{Method, Request, Response, StatusCode, Uri, Version, request, uri};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::body::{Download, Progress, Upload};
+use super::client::{Activity, Busy};
+use super::headers::{self, Origin};
+use super::pool::{Lease, Protocol};
+use super::reply::Failure;
+use super::{Shared, route, stream};
+use crate::accept::Ending;
+use crate::metrics::Metrics;
+use crate::opener::{OpenRequest, Opener};
+
+/// The connection that a request came over.
+#[derive(Debug, Clone)]
+pub(super) struct Connection {
+    pub client: SocketAddr,
+    pub is_tls: bool,
+    pub activity: Arc<Activity>,
+    pub ending: Ending,
+}
+
+/// A request on its way, from its first byte to the last one of its response. Dropping it, wherever that happens, ends
+/// it: for the connection, the metrics and the log.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub request_id: RequestId,
+    service: Option<ServiceName>,
+    outcome: Option<(StatusCode, Option<Reason>)>,
+    began: Instant,
+    metrics: Metrics,
+    /// The place among the requests of this entry.
+    place: Option<OwnedSemaphorePermit>,
+    _busy: Busy,
+}
+
+impl Flight {
+    fn new(request_id: RequestId, connection: &Connection, metrics: Metrics) -> Self {
+        metrics.request_began();
+        let busy = connection.activity.begin();
+        Self { request_id, service: None, outcome: None, began: now(), metrics, place: None, _busy: busy }
+    }
+
+    /// Where it goes is known.
+    pub fn is_for(&mut self, service: &ServiceName) {
+        self.service = Some(service.clone());
+    }
+
+    fn responded(&mut self, status: StatusCode, reason: Option<Reason>) {
+        self.outcome = Some((status, reason));
+        self.metrics.responded(status.as_u16(), now().saturating_duration_since(self.began));
+        if let Some(reason) = reason {
+            self.metrics.failed(reason);
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.metrics.request_ended(self.outcome.is_some());
+        let (request_id, elapsed) = (&self.request_id, now().saturating_duration_since(self.began));
+        let service = self.service.as_ref().map(ServiceName::as_str);
+        match self.outcome {
+            None => tracing::debug!(%request_id, service, ?elapsed, "the client of a request went away"),
+            Some((status, reason)) => {
+                let (status, reason) = (status.as_u16(), reason.map(Reason::code));
+                tracing::debug!(%request_id, service, status, reason, ?elapsed, "served a request");
+            }
+        }
+    }
+}
+
+/// Serves one request; every failure becomes a response.
+pub(super) async fn serve<O: Opener>(
+    shared: Arc<Shared<O>>,
+    connection: Connection,
+    request: Request<Incoming>,
+) -> Result<Response<Download>, Infallible> {
+    let request_id = headers::request_id_of(request.headers()).unwrap_or_else(random::request_id);
+    let mut flight = Flight::new(request_id, &connection, shared.metrics.clone());
+    flight.place = shared.places.clone().try_acquire_owned().ok();
+    let result = if flight.place.is_none() {
+        Err(Failure::new(Reason::Overloaded, ""))
+    } else if request.method() == Method::CONNECT {
+        stream::connect(&shared, &connection, &mut flight, request).await
+    } else {
+        forward(&shared, &connection, &mut flight, request).await
+    };
+    let (mut response, reason) = match result {
+        Ok(response) => (response, None),
+        Err(failure) => {
+            log_failure(&flight, &failure);
+            (failure.response(&flight.request_id), Some(failure.reason))
+        }
+    };
+    flight.responded(response.status(), reason);
+    response.body_mut().carry(flight);
+    Ok(response)
+}
+
+/// What a client did wrong is its own affair; what we could not do is the operator's.
+fn log_failure(flight: &Flight, failure: &Failure) {
+    let service = flight.service.as_ref().map(ServiceName::as_str);
+    let (request_id, reason, detail) = (&flight.request_id, failure.reason.code(), &failure.detail);
+    if failure.reason.http_status() < 500 {
+        tracing::debug!(%request_id, service, reason, detail, "refused a request");
+    } else {
+        tracing::warn!(%request_id, service, reason, detail, "cannot serve a request");
+    }
+}
+
+/// Sends a request to its service and makes the response fit for the client.
+async fn forward<O: Opener>(
+    shared: &Shared<O>,
+    connection: &Connection,
+    flight: &mut Flight,
+    mut request: Request<Incoming>,
+) -> Result<Response<Download>, Failure> {
+    let host = route::host_of(&request)?;
+    let service = route::service_of(&shared.settings, &host)?;
+    flight.is_for(&service);
+    let upgrade =
+        if request.version() == Version::HTTP_11 { headers::upgrade_of(request.headers()) } else { None };
+    let client_upgrade = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+    let protocol = protocol_of(&request);
+
+    let (mut head, body) = request.into_parts();
+    let origin = Origin {
+        client: connection.client.ip(),
+        host: &host,
+        is_tls: connection.is_tls,
+        trusted: shared.settings.trust_forwarded,
+    };
+    headers::for_service(&mut head.headers, &origin, &flight.request_id, upgrade);
+    address(&mut head, &body, protocol, &host)?;
+    let progress = Progress::new();
+    let upload = Upload::new(body, progress.clone(), shared.metrics.clone());
+    let open = OpenRequest {
+        service: service.clone(),
+        request_id: flight.request_id.clone(),
+        client: Some(connection.client),
+    };
+    let request = Request::from_parts(head, upload);
+    let (mut response, lease) = exchange(shared, request, &open, protocol, &progress).await?;
+
+    *response.version_mut() = Version::HTTP_11;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let Some(client) = client_upgrade else {
+            return Err(Failure::new(
+                Reason::ServiceBroken,
+                "it changed the protocol without being asked to",
+            ));
+        };
+        return Ok(stream::upgrade(connection, flight, service, &shared.metrics, client, response, lease));
+    }
+    headers::for_client(response.headers_mut(), &flight.request_id, None);
+    Ok(response.map(|body| Download::relayed(body, lease, shared.metrics.clone())))
+}
+
+/// gRPC needs HTTP/2 all the way; everything else is spoken to in the version that every server knows.
+fn protocol_of<B>(request: &Request<B>) -> Protocol {
+    let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    if request.version() == Version::HTTP_2 && content_type.starts_with(b"application/grpc") {
+        Protocol::Http2
+    } else {
+        Protocol::Http1
+    }
+}
+
+/// Gives a request the target and framing that its way to the service needs.
+fn address(
+    head: &mut request::Parts,
+    body: &Incoming,
+    protocol: Protocol,
+    host: &str,
+) -> Result<(), Failure> {
+    let malformed = |_| Failure::new(Reason::BadRequest, "its target is not one");
+    let target = head.uri.path_and_query().cloned().unwrap_or(uri::PathAndQuery::from_static("/"));
+    head.extensions.clear();
+    match protocol {
+        Protocol::Http1 => {
+            head.version = Version::HTTP_11;
+            head.uri = Uri::builder().path_and_query(target).build().map_err(malformed)?;
+            // hyper takes a GET without a length for one without a body.
+            if !body.is_end_stream() && body.size_hint().exact().is_none() {
+                head.headers.remove(CONTENT_LENGTH);
+                head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
+        }
+        Protocol::Http2 => {
+            head.version = Version::HTTP_2;
+            head.headers.remove(HOST);
+            head.uri = Uri::builder()
+                .scheme(uri::Scheme::HTTP)
+                .authority(host)
+                .path_and_query(target)
+                .build()
+                .map_err(malformed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sends a request and waits for the head of its response; once more on a new connection where that is safe.
+async fn exchange<O: Opener>(
+    shared: &Shared<O>,
+    mut request: Request<Upload>,
+    open: &OpenRequest,
+    protocol: Protocol,
+    progress: &Arc<Progress>,
+) -> Result<(Response<Incoming>, Lease), Failure> {
+    let replay = replay_of(&request);
+    let mut used_before = shared.pool.take(&open.service, protocol);
+    loop {
+        let mut lease = match used_before.take() {
+            Some(lease) => lease,
+            None => shared.pool.open(open.clone(), protocol).await?,
+        };
+        let mut error = match respond(&mut lease, request, progress, shared.settings.response_timeout).await?
+        {
+            Ok(response) => return Ok((response, lease)),
+            Err(error) => error,
+        };
+        // A new connection never comes to a second turn: it is not reused.
+        let empty = || Upload::empty(progress.clone(), shared.metrics.clone());
+        let unsent = error.take_message();
+        request = match (unsent, &replay) {
+            _ if !lease.is_reused => return Err(broken(&error.into_error())),
+            (Some(unsent), _) => unsent,
+            (None, Some(head)) if !lease.has_heard() => Request::from_parts(head.clone(), empty()),
+            (None, _) => return Err(broken(&error.into_error())),
+        };
+        shared.metrics.retries.inc();
+        tracing::debug!(request_id = %open.request_id, service = %open.service, "an old connection was closed: once more");
+    }
+}
+
+/// The head of a request that may be sent twice: it changes nothing and has no body.
+fn replay_of(request: &Request<Upload>) -> Option<request::Parts> {
+    let is_safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    (is_safe && request.body().is_end_stream()).then(|| {
+        let mut copy = Request::new(());
+        copy.method_mut().clone_from(request.method());
+        copy.uri_mut().clone_from(request.uri());
+        copy.headers_mut().clone_from(request.headers());
+        *copy.version_mut() = request.version();
+        copy.into_parts().0
+    })
+}
+
+/// Sends a request and waits for the head of its response, as long as something moves.
+async fn respond(
+    lease: &mut Lease,
+    request: Request<Upload>,
+    progress: &Progress,
+    response_timeout: Duration,
+) -> Result<Result<Response<Incoming>, TrySendError<Request<Upload>>>, Failure> {
+    progress.restart();
+    let mut sending = pin!(lease.send(request));
+    loop {
+        let (deadline, _) = progress.deadline(response_timeout);
+        tokio::select! {
+            biased;
+            result = &mut sending => return Ok(result),
+            () = sleep_until(deadline) => {}
+        }
+        // Something may have moved in the meantime; then there is a new deadline.
+        let (deadline, reason) = progress.deadline(response_timeout);
+        if deadline <= now() {
+            return Err(Failure::new(reason, ""));
+        }
+    }
+}
+
+/// What an error of the connection to the service means.
+fn broken(error: &hyper::Error) -> Failure {
+    if error.is_user() {
+        // The only thing of ours that can fail there is the body, and it fails with the client's connection.
+        return Failure::new(Reason::BadRequest, "its body broke off");
+    }
+    let mut detail = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        detail.push_str(": ");
+        detail.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    Failure::new(Reason::ServiceBroken, detail)
+}

@@ -1,0 +1,127 @@
+//! Which service a request is for.
+
+use bowline_model::{Reason, ServiceName};
+use http::Request;
+use http::header::HOST;
+
+use super::Settings;
+use super::reply::Failure;
+
+/// The host that a request names, as the client sent it: the target's if there is one, else the header's.
+///
+/// Two `Host` fields are refused (RFC 9112, 3.2): who reads the other one would see another request.
+pub(super) fn host_of<B>(request: &Request<B>) -> Result<String, Failure> {
+    let mut fields = request.headers().get_all(HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(Failure::new(Reason::BadRequest, "it has more than one host header"));
+    }
+    if let Some(authority) = request.uri().authority() {
+        return Ok(authority.as_str().to_owned());
+    }
+    match field.map(|field| field.to_str()) {
+        Some(Ok(host)) => Ok(host.to_owned()),
+        Some(Err(_)) => Err(Failure::new(Reason::BadRequest, "its host header is not text")),
+        None => Ok(String::new()),
+    }
+}
+
+/// The service behind `host`.
+pub(super) fn service_of(settings: &Settings, host: &str) -> Result<ServiceName, Failure> {
+    let name = normalised(host);
+    if let Some(service) = settings.routes.get(&name) {
+        return Ok(service.clone());
+    }
+    let label = name.strip_suffix(&settings.domain).and_then(|rest| rest.strip_suffix('.'));
+    label.and_then(|label| label.parse().ok()).ok_or_else(|| unknown(settings, host))
+}
+
+/// The service that CONNECT names: as [`service_of`], or the bare name of a service.
+pub(super) fn connect_service_of(settings: &Settings, authority: &str) -> Result<ServiceName, Failure> {
+    service_of(settings, authority).or_else(|failure| normalised(authority).parse().map_err(|_| failure))
+}
+
+fn unknown(settings: &Settings, host: &str) -> Failure {
+    let domain = &settings.domain;
+    let detail = if host.is_empty() {
+        format!("the request names no host; a host looks like <service>.{domain}")
+    } else {
+        // What a client sent goes back to it, but not at any length.
+        let shown: String = host.chars().take(100).collect();
+        format!("{shown:?} is not <service>.{domain} and not a configured route")
+    };
+    Failure::new(Reason::HostUnknown, detail)
+}
+
+/// Lower case, without a port, a trailing dot, or user information.
+fn normalised(host: &str) -> String {
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        let routes = [("www.example.com".to_owned(), "web".parse().unwrap())].into();
+        Settings { routes, ..Settings::default() }
+    }
+
+    fn check(host: &str, expected: Option<&str>) {
+        let service = service_of(&settings(), host);
+        assert_eq!(service.ok().as_ref().map(ServiceName::as_str), expected, "{host}");
+    }
+
+    #[test]
+    fn a_host_leads_to_a_service() {
+        check("web.svc.bowline", Some("web"));
+        check("WEB.Svc.Bowline:8080", Some("web"));
+        check("web.svc.bowline.", Some("web"));
+        check("www.example.com", Some("web"));
+        check("www.example.com:443", Some("web"));
+        check("web.svc.bowline.example", None);
+        check("a.web.svc.bowline", None);
+        check("websvc.bowline", None);
+        check(".svc.bowline", None);
+        check("svc.bowline", None);
+        check("web", None);
+        check("[::1]:80", None);
+        check("-.svc.bowline", None);
+        check("", None);
+    }
+
+    #[test]
+    fn connect_also_takes_the_bare_name() {
+        let check = |authority: &str, expected: Option<&str>| {
+            let service = connect_service_of(&settings(), authority);
+            assert_eq!(service.ok().as_ref().map(ServiceName::as_str), expected, "{authority}");
+        };
+        check("db:5432", Some("db"));
+        check("db.svc.bowline:5432", Some("db"));
+        check("db.example:5432", None);
+    }
+
+    #[test]
+    fn who_names_no_host_learns_what_hosts_look_like() {
+        let text = service_of(&settings(), "").unwrap_err().detail;
+        assert!(text.contains("<service>.svc.bowline"), "{text}");
+    }
+
+    #[test]
+    fn the_target_outranks_the_header_and_two_headers_are_refused() {
+        let check = |request: http::request::Builder, expected: Result<&str, ()>| {
+            let host = host_of(&request.body(()).unwrap());
+            assert_eq!(host.as_deref().map_err(|_| ()), expected);
+        };
+        check(Request::get("/").header("host", "a"), Ok("a"));
+        check(Request::get("http://b:1/").header("host", "a"), Ok("b:1"));
+        check(Request::get("/"), Ok(""));
+        check(Request::get("/").header("host", "a").header("host", "b"), Err(()));
+        check(Request::get("/").header("host", b"\xff".as_slice()), Err(()));
+    }
+}

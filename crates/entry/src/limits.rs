@@ -1,0 +1,76 @@
+//! The bounds of this crate.
+
+use std::time::Duration;
+
+/// Connections that one listener serves at once. One more is reset at once, so that no backlog of them builds up.
+pub const CONNECTIONS_MAX: usize = 16_384;
+
+/// Requests that one HTTP entry serves at once; one more is answered with `overloaded`.
+pub const REQUESTS_MAX: usize = 16_384;
+
+/// Wait after an accept that failed, most likely for want of file descriptors.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Largest head of a request or response, in bytes.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Most header fields of a request or response.
+pub const HEADERS_MAX: usize = 128;
+
+/// Longest time from the first byte of a request to the end of its head.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection without a request is closed after this long.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// A connection that is closing and serves nothing is dropped after this long.
+pub const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
+/// Longest wait for the head of a response, counted from the last byte of the request that the service took.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Longest pause of a client that has announced more of its request.
+pub const REQUEST_STALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Longest time for which a client may read nothing of a response that waits for it.
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// An unused connection to a service is closed after this long. It is less than the shortest keep-alive time in wide
+/// use (5 s: Apache, Node.js), so that the service rarely closes first; a new tunnel costs little more than an old one.
+pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Unused connections that are kept for one service.
+pub const UPSTREAM_IDLE_PER_SERVICE_MAX: usize = 64;
+
+/// Unused connections that are kept in all.
+pub const UPSTREAM_IDLE_MAX: usize = 1_024;
+
+/// How long a connection to a service may take to become free after its response was read.
+pub const UPSTREAM_SETTLE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Both ends of an upgrade have to be handed over within this time.
+pub const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
+
+/// HTTP/2: streams of one client connection at once.
+pub const HTTP2_STREAMS_MAX: u32 = 256;
+
+/// HTTP/2: bytes that one stream may have in flight.
+pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// HTTP/2: bytes that all streams of a connection may have in flight.
+pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+
+/// HTTP/2: bytes of one stream that wait to be sent.
+pub const HTTP2_SEND_BUFFER_BYTES: usize = 256 * 1024;
+
+/// HTTP/2: silence after which the peer is asked whether it is alive, and how long it may take to answer.
+pub const HTTP2_PING: Duration = Duration::from_secs(20);
+
+/// How long running requests and streams are served after a shutdown was asked for.
+pub const GRACE_DEFAULT: Duration = Duration::from_secs(30);
+
+/// `forward`: longest wait for the gateway to open a stream. The gateway itself gives up after 20 s and says why.
+pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// `forward`: largest error message of a gateway that is read, in bytes.
+pub const FORWARD_ERROR_BYTES_MAX: usize = 16 * 1024;

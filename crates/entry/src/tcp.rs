@@ -1,0 +1,98 @@
+//! A TCP port that stands for one service: every connection to it becomes one stream.
+
+use std::time::Duration;
+
+use bowline_identity::tls::{self, Acceptor};
+use bowline_model::ServiceName;
+use bowline_rt::net::{self, Listener};
+use bowline_rt::random;
+use bowline_rt::relay::{Leg, relay_with};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+use crate::accept::{self, Accepted};
+use crate::limits::{CONNECTIONS_MAX, GRACE_DEFAULT};
+use crate::metrics::{Metrics, Open};
+use crate::opener::{OpenRequest, Opener};
+
+/// How a TCP listener serves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The service that the port stands for.
+    pub service: ServiceName,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// How long open streams are served after a shutdown was asked for.
+    pub grace: Duration,
+}
+
+impl Settings {
+    /// The defaults, for `service`.
+    #[must_use]
+    pub fn new(service: ServiceName) -> Self {
+        Self { service, connections_max: CONNECTIONS_MAX, grace: GRACE_DEFAULT }
+    }
+}
+
+/// Serves until `shutdown`, then lets open streams end for [`Settings::grace`].
+///
+/// A client whose stream cannot be opened is reset, which is all that bare TCP can say; the log has the reason.
+pub async fn serve<O: Opener>(
+    listener: Listener,
+    acceptor: Acceptor,
+    opener: Arc<O>,
+    settings: Settings,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) {
+    let (connections_max, grace) = (settings.connections_max, settings.grace);
+    let counters = metrics.clone();
+    let each = move |accepted: Accepted, ending: accept::Ending| {
+        let (opener, service, metrics) = (opener.clone(), settings.service.clone(), metrics.clone());
+        async move {
+            let Accepted { mut stream, client, slot } = accepted;
+            let request_id = random::request_id();
+            let open = OpenRequest { service, request_id, client: Some(client) };
+            let cut = tokio::select! {
+                biased;
+                () = ending.cut.cancelled() => true,
+                cut = serve_one(&*opener, &mut stream, open, &metrics) => cut,
+            };
+            if cut {
+                net::reset_on_close(stream.tcp());
+            }
+            drop(slot);
+        }
+    };
+    accept::run(listener, &acceptor, connections_max, grace, &shutdown, &counters, each).await;
+}
+
+/// Opens a stream and relays until it ends; says whether what the client got broke off.
+async fn serve_one(
+    opener: &impl Opener,
+    stream: &mut tls::Stream,
+    open: OpenRequest,
+    metrics: &Metrics,
+) -> bool {
+    let OpenRequest { service, request_id, client } = open.clone();
+    let mut upstream = match opener.open(open).await {
+        Ok(upstream) => upstream,
+        Err(error) => {
+            metrics.failed(error.reason);
+            let reason = error.reason.code();
+            tracing::warn!(%request_id, %service, ?client, reason, detail = error.detail, "cannot open a stream");
+            return true;
+        }
+    };
+    metrics.streams.inc();
+    let _open = Open::new(&metrics.streams_open);
+    let ended = relay_with(stream, &mut upstream, |from, bytes| match from {
+        Leg::A => drop(metrics.bytes_up.inc_by(bytes)),
+        Leg::B => drop(metrics.bytes_down.inc_by(bytes)),
+    })
+    .await;
+    if let Err(error) = &ended.result {
+        tracing::debug!(%request_id, %service, %error, "a stream broke off");
+    }
+    ended.is_cut(Leg::A)
+}
