@@ -12,15 +12,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::attachment::{Attachment, Input, Notice, Output, State};
-use crate::limits::SESSION_EVENTS_MAX;
+use crate::limits::{CUT_TIMEOUT, SESSION_EVENTS_MAX};
 use crate::metrics::SessionResult;
 use crate::session::{Orders, Session};
 use crate::settings::{Services, Settings, SettingsError};
 use crate::shared::Shared;
 use crate::tally::TunnelCounts;
-
-/// After the grace, how long streams that were cut may take to be gone.
-const CUT_LIMIT: Duration = Duration::from_secs(1);
 
 /// Why an agent could not run.
 #[derive(Debug, thiserror::Error)]
@@ -268,9 +265,9 @@ impl Supervisor {
             }
             Notice::Lost { target, error, failures, retry_after } => {
                 metrics.session(SessionResult::Lost);
-                // The first failure is news, the rest is not.
-                if failures <= 1 {
-                    tracing::warn!(address = address(target), error, ?retry_after, "not attached");
+                // The first failure is news; of the rest ever fewer are told.
+                if failures.is_power_of_two() {
+                    tracing::warn!(address = address(target), error, failures, ?retry_after, "not attached");
                 } else {
                     tracing::debug!(address = address(target), error, failures, ?retry_after, "not attached");
                 }
@@ -311,7 +308,7 @@ impl Supervisor {
         }
         tracing::warn!(streams = self.shared.tasks.len(), "the grace is over: cutting what still runs");
         self.shared.cut.cancel();
-        if timeout(CUT_LIMIT, self.shared.tasks.wait()).await.is_err() {
+        if timeout(CUT_TIMEOUT, self.shared.tasks.wait()).await.is_err() {
             tracing::warn!(streams = self.shared.tasks.len(), "some streams did not end");
         }
     }

@@ -30,12 +30,9 @@ use rand::{RngExt, SeedableRng};
 
 pub use event::{Input, Notice, Output, State, TargetView};
 
-use crate::limits::DRAIN_JITTER_MAX;
+use crate::limits::{DRAIN_JITTER_MAX, SLOW_BACKOFF_MIN};
 use crate::settings::Limits;
 use backoff::Backoff;
-
-/// First bound of the wait after a refused login, and before a gateway that drains is tried again.
-const SLOW_BACKOFF_MIN: Duration = Duration::from_secs(1);
 
 /// The core. See the module.
 #[derive(Debug)]

@@ -21,6 +21,7 @@ use crate::limits::{
     HTTP2_PING_TIMEOUT, OUTBOUND_MESSAGES_MAX, STREAM_WINDOW_BYTES,
 };
 use crate::settings::Limits;
+use crate::text;
 
 /// Why there is no control connection, or not any more.
 #[derive(Debug, thiserror::Error)]
@@ -54,10 +55,8 @@ impl From<Status> for ControlError {
 
 /// A status in words; its own `Display` prints metadata too.
 fn describe(status: &Status) -> String {
-    match status.message() {
-        "" => status.code().description().to_owned(),
-        message => message.to_owned(),
-    }
+    let words = if status.message().is_empty() { status.code().description() } else { status.message() };
+    text::with_causes(words.to_owned(), std::error::Error::source(status))
 }
 
 /// What it takes to dial a gateway.

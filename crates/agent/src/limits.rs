@@ -31,6 +31,10 @@ pub const HEARTBEAT_PERIOD: std::ops::RangeInclusive<Duration> =
 pub const HEARTBEATS_MISSED_MAX: u32 = 3;
 /// Longest jitter of a drain that is obeyed.
 pub const DRAIN_JITTER_MAX: Duration = Duration::from_secs(60);
+/// First bound of the wait after a refused login, and before a gateway that drains is tried again.
+pub const SLOW_BACKOFF_MIN: Duration = Duration::from_secs(1);
+/// After the grace, how long streams that were cut may take to be gone.
+pub const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 /// After `Leaving`, how long idle tunnels stay for streams that the gateway had already begun to open.
 pub const LEAVING_SETTLE: Duration = Duration::from_millis(500);
 /// Longest wait for the gateway to answer the end of a control connection.

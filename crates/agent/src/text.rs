@@ -18,8 +18,11 @@ pub fn cut(text: &str, bytes_max: usize) -> String {
 
 /// An error and its causes in one line. A cause that its effect already quotes is not repeated.
 pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
+    with_causes(error.to_string(), error.source())
+}
+
+/// As [`chain`], for an error whose own words are `text`.
+pub fn with_causes(mut text: String, mut cause: Option<&(dyn Error + 'static)>) -> String {
     while let Some(error) = cause {
         let detail = error.to_string();
         if !text.contains(&detail) {

@@ -1,3 +1,5 @@
+//! Tables and properties of the core: what it does is written down as one line of words per script.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -125,6 +127,16 @@ fn a_dead_gateway_is_replaced_at_once_by_another() {
     );
     // Nobody is left: the one whose back-off ends first.
     check(1, 1, "lost 1; next; lost 2; next", "dial 1 A; lost A 1; dial 2 A; lost A 2; dial 3 A");
+}
+
+#[test]
+fn a_target_that_has_not_failed_comes_first() {
+    check(
+        3,
+        1,
+        "lost 1; welcome 2 g2; wait 60; lost 2",
+        "dial 1 A; lost A 1; dial 2 B; attached B g2; lost B 1; dial 3 C",
+    );
 }
 
 #[test]

@@ -246,6 +246,34 @@ async fn a_stream_goes_on_without_its_control_connection_and_idle_tunnels_do_not
 }
 
 #[tokio::test]
+async fn many_streams_at_once_leave_nothing_behind() {
+    let mut gateway = Gateway::start();
+    let agent = start(settings(&[&gateway], services(&[("web", echo().await)])));
+    let attach = gateway.welcome("g1").await;
+    for _ in 0..4 {
+        attach.dial(&[b"ticket".as_slice(); 100]).await;
+        let mut streams = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let tunnel = gateway.tunnel().await;
+            streams.spawn(async move {
+                let (opened, mut stream) = tunnel.open("web").await;
+                assert_eq!(opened.reason, 0);
+                ping(&mut stream, &[7; 1000]).await;
+            });
+        }
+        while let Some(ended) = streams.join_next().await {
+            ended.expect("no panic");
+        }
+    }
+    let mut counts = agent.handle.tunnels();
+    within("the last tunnel's end", counts.wait_for(|counts| counts.total() == 0))
+        .await
+        .expect("the agent runs");
+    drop(attach);
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn services_can_be_replaced_while_it_runs() {
     let mut gateway = Gateway::start();
     let agent = start(settings(&[&gateway], services(&[("old", echo().await)])));

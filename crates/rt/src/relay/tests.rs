@@ -1,3 +1,5 @@
+//! Relays between in-memory pipes and scripted streams, with time paused.
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
