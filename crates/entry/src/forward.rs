@@ -252,4 +252,60 @@ mod tests {
         check("http://g1/?q", None);
         check("", None);
     }
+
+    use crate::http::{ConnectPolicy, Settings as EntrySettings};
+    use crate::testing::{self, LIMIT, World, read_all};
+    use bowline_identity::token::{Holder, TokenTable};
+    use bowline_model::Reason;
+    use tokio::io::AsyncWriteExt;
+
+    fn settings(gateway: String, token: Option<Token>) -> Settings {
+        Settings { gateway, connector: Connector::Plain, service: "db".parse().unwrap(), token }
+    }
+
+    async fn world() -> (World, Token) {
+        let token = Token::generate();
+        let entry = token.table_entry(&Holder::client("ops").unwrap());
+        let connect = ConnectPolicy::Tokens(TokenTable::from_toml("test", &entry).unwrap());
+        let settings = EntrySettings { connect, ..EntrySettings::default() };
+        (World::start(testing::echo().await, settings).await, token)
+    }
+
+    #[tokio::test]
+    async fn a_local_port_leads_to_the_service() {
+        let (world, token) = world().await;
+        let listener = testing::listener().await;
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let settings = settings(world.address.to_string(), Some(token));
+        let running = task::spawn("forward", serve(listener, settings, shutdown.clone()));
+        for text in ["one", "two"] {
+            let mut stream = net::connect(address, LIMIT).await.unwrap();
+            stream.write_all(text.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            assert_eq!(read_all(&mut stream).await, text);
+        }
+        shutdown.cancel();
+        time::timeout(LIMIT, running).await.unwrap().unwrap();
+    }
+
+    async fn check_error(settings: &Settings, expected: &str) {
+        let Err(error) = connect(settings).await else { panic!("expected {expected:?}") };
+        let text = error.to_string();
+        assert!(text.contains(expected), "{text:?} does not say {expected:?}");
+    }
+
+    #[tokio::test]
+    async fn each_way_to_fail_is_told_apart() {
+        let (world, token) = world().await;
+        let gateway = world.address.to_string();
+        check_error(&settings(gateway.clone(), None), "reason unauthorized").await;
+        check_error(&settings(gateway.clone(), Some(Token::generate())), "the token is not known here").await;
+        world.opener.fail(Reason::ServiceUnknown);
+        check_error(&settings(gateway, Some(token)), "no connected agent offers this service").await;
+        let echo = testing::echo().await.to_string();
+        check_error(&settings(echo, None), "does not answer as a gateway").await;
+        let free = testing::listener().await.local_addr().unwrap().to_string();
+        check_error(&settings(free, None), "cannot connect to the gateway").await;
+    }
 }

@@ -12,6 +12,8 @@ pub mod metrics;
 mod opener;
 mod rewind;
 pub mod tcp;
+#[cfg(test)]
+mod testing;
 
 pub use metrics::Metrics;
 pub use opener::{OpenError, OpenRequest, Opener, Stream};

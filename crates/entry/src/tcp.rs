@@ -96,3 +96,40 @@ async fn serve_one(
     }
     ended.is_cut(Leg::A)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, FakeOpener, LIMIT, read_all};
+    use bowline_model::Reason;
+    use bowline_rt::{task, time};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn a_port_is_a_service() {
+        let opener = FakeOpener::new(testing::echo().await);
+        let listener = testing::listener().await;
+        let address = listener.local_addr().unwrap();
+        let (metrics, shutdown) = (Metrics::default(), CancellationToken::new());
+        let settings = Settings::new("db".parse().unwrap());
+        let (counters, ending) = (metrics.clone(), shutdown.clone());
+        let running = serve(listener, Acceptor::Plain, opener.clone(), settings, counters, ending);
+        let running = task::spawn("tcp", running);
+
+        let mut stream = net::connect(address, LIMIT).await.unwrap();
+        stream.write_all(b"hello").await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert_eq!(read_all(&mut stream).await, "hello");
+        assert_eq!(opener.requests.lock().unwrap()[0].service.as_str(), "db");
+
+        opener.fail(Reason::ServiceUnknown);
+        let mut refused = net::connect(address, LIMIT).await.unwrap();
+        let error = refused.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "a refusal is no orderly end");
+
+        shutdown.cancel();
+        time::timeout(LIMIT, running).await.unwrap().unwrap();
+        assert_eq!((metrics.bytes_up.get(), metrics.bytes_down.get()), (5, 5));
+        assert_eq!((metrics.streams.get(), metrics.streams_open.get()), (1, 0));
+    }
+}

@@ -24,6 +24,8 @@ mod reply;
 mod route;
 
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

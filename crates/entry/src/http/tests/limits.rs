@@ -1,0 +1,160 @@
+//! Clients that are slow, silent, rude or many.
+
+use std::time::Duration;
+
+use bowline_rt::time::{self, now};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{assert_has, counters, status};
+use crate::http::Settings;
+use crate::limits::{
+    HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX, IDLE_TIMEOUT, REQUEST_STALL_TIMEOUT, RESPONSE_TIMEOUT,
+    WRITE_STALL_TIMEOUT,
+};
+use crate::testing::{World, mirror, read_all, read_head, service, until};
+
+/// A service that takes everything and says nothing.
+async fn silent() -> std::net::SocketAddr {
+    service(|_, mut stream| async move { drop(read_all(&mut stream).await) }).await
+}
+
+/// Asserts that about `expected` has passed since `began`, on a clock that moves only when nobody can.
+fn assert_took(began: std::time::Instant, expected: Duration) {
+    let took = now() - began;
+    assert!(took >= expected && took < expected + Duration::from_secs(5), "{took:?}, not {expected:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_does_not_answer_is_given_up() {
+    let world = World::start(silent().await, Settings::default()).await;
+    let began = now();
+    let response = world.get("").await;
+    assert_took(began, RESPONSE_TIMEOUT);
+    assert_eq!(status(&response), 504);
+    assert_has(&response, "bowline-reason: response_timeout\r\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_upload_is_no_slow_service() {
+    let world = World::start(silent().await, Settings::default()).await;
+    let mut stream = world.dial().await;
+    let began = now();
+    stream.write_all(b"PUT / HTTP/1.1\r\nhost: web.svc.bowline\r\ncontent-length: 9\r\n\r\n").await.unwrap();
+    for _ in 0..3 {
+        time::sleep(REQUEST_STALL_TIMEOUT * 9 / 10).await;
+        stream.write_all(b"x").await.unwrap();
+    }
+    let response = read_head(&mut stream).await.unwrap();
+    assert_took(began, REQUEST_STALL_TIMEOUT * 37 / 10);
+    assert_eq!(status(&response), 408);
+    assert_has(&response, "bowline-reason: request_timeout\r\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_comes_in_drops_is_given_up() {
+    let world = World::start(mirror().await, Settings::default()).await;
+    let mut stream = world.dial().await;
+    // A first request does not help.
+    let request = b"GET / HTTP/1.1\r\nhost: web.svc.bowline\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let length = read_head(&mut stream).await.unwrap();
+    let length = length.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    stream.read_exact(&mut vec![0; length.parse().unwrap()]).await.unwrap();
+    let began = now();
+    let mut sent = 0;
+    while stream.write_all(&request[sent % 4..=sent % 4]).await.is_ok() {
+        sent += 1;
+        assert!(sent < 100, "the connection is still open");
+        let mut byte = [0];
+        if let Ok(end) = time::timeout(Duration::from_secs(1), stream.read(&mut byte)).await {
+            assert!(matches!(end, Ok(0) | Err(_)));
+            break;
+        }
+    }
+    assert_took(began, HEAD_TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_closed_in_the_end_and_not_before() {
+    let world = World::start(mirror().await, Settings::default()).await;
+    let (mut never_used, mut used) = (world.dial().await, world.dial().await);
+    used.write_all(b"HEAD / HTTP/1.1\r\nhost: web.svc.bowline\r\n\r\n").await.unwrap();
+    assert!(read_head(&mut used).await.is_some());
+    let began = now();
+    assert_eq!(read_all(&mut used).await, "");
+    assert_took(began, IDLE_TIMEOUT);
+    assert_eq!(read_all(&mut never_used).await, "");
+    assert_took(began, IDLE_TIMEOUT);
+    until("both are closed", || counters(&world).contains("bowline_entry_connections_open 0")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_is_given_up() {
+    let service = service(|_, mut stream| async move {
+        read_head(&mut stream).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        while stream.write_all(&[0; 1 << 16]).await.is_ok() {}
+    })
+    .await;
+    let world = World::start(service, Settings::default()).await;
+    let mut stream = world.dial().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: web.svc.bowline\r\n\r\n").await.unwrap();
+    assert!(read_head(&mut stream).await.is_some());
+    let began = now();
+    // Looks without disturbing the clock much.
+    let closed = async {
+        while !counters(&world).contains("bowline_entry_connections_open 0") {
+            time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    time::timeout(WRITE_STALL_TIMEOUT * 2, closed).await.unwrap();
+    assert_took(began, WRITE_STALL_TIMEOUT);
+}
+
+#[tokio::test]
+async fn what_is_not_http_or_too_much_of_it_is_refused() {
+    let world = World::start(mirror().await, Settings::default()).await;
+    let long = "x".repeat(HEAD_BYTES_MAX);
+    assert_eq!(status(&world.get(&format!("x-long: {long}\r\n")).await), 431);
+    let many: String = (0..=HEADERS_MAX).map(|index| format!("x-{index}: 1\r\n")).collect();
+    assert_eq!(status(&world.get(&many).await), 431);
+    assert_eq!(status(&world.ask("\x16\x03\x01\x02\x00\x01\r\n\r\n").await), 400);
+    assert_eq!(status(&world.ask("GET / HTTP/9.9\r\n\r\n").await), 400);
+    assert_eq!(status(&world.get("bad header\r\n").await), 400);
+    let smuggled = "content-length: 3\r\ncontent-length: 4\r\n";
+    assert_eq!(status(&world.get(smuggled).await), 400);
+    assert_eq!(status(&world.get("host: other\r\n").await), 400);
+    let nowhere = world.ask("GET / HTTP/1.1\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(status(&nowhere), 404);
+    assert_has(&nowhere, "bowline-reason: host_unknown\r\n");
+    assert_has(&nowhere, "<service>.svc.bowline");
+    assert_eq!(world.opener.opened(), 0);
+    // And it still serves.
+    assert_eq!(status(&world.get("").await), 200);
+}
+
+#[tokio::test]
+async fn a_connection_too_many_is_reset_and_its_place_comes_back() {
+    let world = World::start(mirror().await, Settings { connections_max: 1, ..Settings::default() }).await;
+    let mut first = world.dial().await;
+    first.write_all(b"HEAD / HTTP/1.1\r\nhost: web.svc.bowline\r\n\r\n").await.unwrap();
+    assert!(read_head(&mut first).await.is_some());
+    let mut second = world.dial().await;
+    assert!(second.read_u8().await.is_err());
+    assert_has(&counters(&world), "bowline_entry_connections_refused_total 1");
+    drop(first);
+    until("the place is free", || counters(&world).contains("bowline_entry_connections_open 0")).await;
+    assert_eq!(status(&world.get("").await), 200);
+}
+
+#[tokio::test]
+async fn a_request_too_many_is_told_so() {
+    let settings = Settings { requests_max: 1, ..Settings::default() };
+    let world = World::start(silent().await, settings).await;
+    let mut first = world.dial().await;
+    first.write_all(b"GET / HTTP/1.1\r\nhost: web.svc.bowline\r\n\r\n").await.unwrap();
+    until("the first is on its way", || world.opener.opened() == 1).await;
+    let response = world.get("").await;
+    assert_eq!(status(&response), 503);
+    assert_has(&response, "bowline-reason: overloaded\r\n");
+}
