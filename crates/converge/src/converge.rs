@@ -400,9 +400,8 @@ impl<K: Ord + Clone, V: Eq + Clone> Converge<K, V> {
         self.audit.next_at = now + self.jitter.within(self.settings.audit_period);
         self.removed.retain(|_, until| *until > now);
         let last_start = self.audit.started_at.replace(now);
-        let seen_since = |entry: &Entry<V>| match (entry.verified_at, last_start) {
-            (Some(seen), Some(start)) => seen > start,
-            _ => false,
+        let seen_since = |entry: &Entry<V>| {
+            entry.verified_at.is_some_and(|seen| last_start.is_none_or(|start| seen > start))
         };
         let held = self.entries.iter().filter(|(_, entry)| entry.settled().is_some() && !seen_since(entry));
         self.audit.waiting = held.map(|(key, _)| key).chain(self.removed.keys()).cloned().collect();

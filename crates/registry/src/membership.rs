@@ -1,0 +1,124 @@
+//! Who may write as this gateway.
+//!
+//! A gateway that starts takes its name from whomever had it: a predecessor that still lives somewhere loses it. After
+//! that it only ever keeps it. Whoever finds another epoch in the claim is superseded and stops for good: two processes
+//! with one name would otherwise take it from each other for ever.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_model::Term;
+use bowline_rt::{random, time};
+use tokio::sync::watch;
+
+use crate::backend::{BackendError, ClaimMode, ClaimRequest, Link};
+use crate::layout::claim_key;
+use crate::limits::{CLAIM_RETRY, CLAIM_TTL};
+use crate::publisher::{Publisher, stopped};
+
+/// Whether this gateway may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// There is no connection to the store, or it has not answered the claim yet.
+    Waiting,
+    /// It may.
+    Admitted,
+    /// A newer process has its name. Final.
+    Superseded,
+}
+
+/// Why a wait ended.
+enum Event {
+    LinkChanged,
+    ClaimDue,
+    Stopped,
+}
+
+/// Claims the gateway's name whenever the store is there, until the registry is shut down or superseded.
+pub(crate) async fn run(publisher: Arc<Publisher>) {
+    let mut link = publisher.backend.link();
+    let mut stop = publisher.stop.subscribe();
+    let mut mode = ClaimMode::Take;
+    loop {
+        // A connection that came instead of another may lead to a store that lost its data: everything is asked anew.
+        let up = matches!(*link.borrow_and_update(), Link::Up(_));
+        publisher.leave();
+        set_standing(&publisher, Standing::Waiting);
+        let mut pause = Duration::ZERO;
+        loop {
+            match wait(&publisher, &mut link, &mut stop, up.then_some(pause)).await {
+                Event::LinkChanged => break,
+                Event::Stopped => return,
+                Event::ClaimDue => {}
+            }
+            match claim(&publisher, mode).await {
+                Ok(Some(term)) => {
+                    mode = ClaimMode::Keep;
+                    let was_out = *publisher.standing.borrow() != Standing::Admitted;
+                    publisher.admit(term, was_out);
+                    set_standing(&publisher, Standing::Admitted);
+                    pause = publisher.settings.ttl;
+                }
+                Ok(None) => {
+                    publisher.leave();
+                    set_standing(&publisher, Standing::Superseded);
+                    return;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "cannot claim this gateway's name");
+                    pause = random::jitter(CLAIM_RETRY);
+                }
+            }
+        }
+    }
+}
+
+/// Waits until the claim is due: after `pause`, or a little after a write was refused.
+async fn wait(
+    publisher: &Publisher,
+    link: &mut watch::Receiver<Link>,
+    stop: &mut watch::Receiver<bool>,
+    pause: Option<Duration>,
+) -> Event {
+    let deadline = pause.map(|pause| time::now() + pause);
+    tokio::select! {
+        biased;
+        () = stopped(stop) => Event::Stopped,
+        changed = link.changed() => if changed.is_ok() { Event::LinkChanged } else { Event::Stopped },
+        () = publisher.refused.notified() => {
+            // Should the store go on refusing, this is not to become a loop without pauses.
+            time::sleep(random::jitter(CLAIM_RETRY)).await;
+            Event::ClaimDue
+        }
+        () = time::sleep_until_some(deadline) => Event::ClaimDue,
+    }
+}
+
+/// Asks the store whether this gateway may write. `None`: somebody else has its name.
+async fn claim(publisher: &Publisher, mode: ClaimMode) -> Result<Option<Term>, BackendError> {
+    let settings = &publisher.settings;
+    let request = ClaimRequest {
+        key: claim_key(&settings.gateway),
+        epoch: settings.epoch,
+        mode,
+        lifetime: CLAIM_TTL,
+        seen: publisher.seen_term(),
+    };
+    let asked_at = time::now();
+    let claimed = publisher.backend.claim(request).await?;
+    publisher.clock.learn(asked_at, claimed.now_unix_ms);
+    Ok((claimed.owner == settings.epoch).then_some(claimed.term))
+}
+
+fn set_standing(publisher: &Publisher, standing: Standing) {
+    let changed = publisher.standing.send_if_modified(|old| std::mem::replace(old, standing) != standing);
+    let gateway = &publisher.settings.gateway;
+    match standing {
+        _ if !changed => {}
+        Standing::Waiting => tracing::warn!(%gateway, "the registry waits for the store"),
+        Standing::Admitted => tracing::info!(%gateway, "the registry is in step with the store"),
+        Standing::Superseded => {
+            tracing::error!(%gateway, "another process runs with this gateway's name: this one publishes nothing any more");
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! The registry as its users see it, over a store in memory, in virtual time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_model::{AgentId, ServiceName};
+use bowline_rt::time;
+
+use crate::fake::{Connection, FakeStore, Mood};
+use crate::{LookupError, PublishError, Registry, Settings, Target};
+
+fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().expect("a name")
+}
+
+fn registry(store: &Arc<FakeStore>, gateway: &str) -> Registry {
+    let settings =
+        Settings::new(name(gateway), name("z1"), &format!("{gateway}.example:7003")).expect("an address");
+    Registry::over(settings, Arc::new(Connection(Arc::clone(store))))
+}
+
+fn agent(number: usize) -> AgentId {
+    name(&format!("a{number}"))
+}
+
+fn web() -> [ServiceName; 1] {
+    [name("web")]
+}
+
+/// Waits until `holds`, at most for `limit`; returns how long that took.
+async fn within(limit: Duration, what: &str, holds: impl Fn() -> bool) -> Duration {
+    let start = time::now();
+    while !holds() {
+        assert!(time::now() - start < limit, "not within {limit:?}: {what}");
+        time::sleep(Duration::from_millis(1)).await;
+    }
+    time::now() - start
+}
+
+async fn quiet(registry: &Registry) {
+    within(Duration::from_secs(1), "everything is written", || registry.pending() == 0).await;
+}
+
+async fn gateways_of(registry: &Registry, target: &Target) -> Vec<String> {
+    let holders = registry.lookup(target).await.expect("the store answers");
+    holders.iter().map(|holder| holder.gateway.to_string()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_gateway_publishes_another_finds() {
+    let store = FakeStore::start();
+    let (one, two) = (registry(&store, "g1"), registry(&store, "g2"));
+    one.publish(&agent(1), &web()).expect("room");
+    quiet(&one).await;
+    let holders = two.lookup(&Target::Service(name("web"))).await.expect("the store answers");
+    assert_eq!(holders.len(), 1);
+    assert_eq!((holders[0].agent.as_str(), holders[0].peer_address.as_str()), ("a1", "g1.example:7003"));
+    assert_eq!((holders[0].zone.as_str(), holders[0].epoch), ("z1", one.epoch()));
+    assert_eq!(gateways_of(&two, &Target::Agent(agent(1))).await, ["g1"]);
+    quiet(&two).await;
+    let gateways = two.gateways().await.expect("the store answers");
+    assert_eq!(gateways.iter().map(|entry| entry.gateway.as_str()).collect::<Vec<_>>(), ["g1", "g2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_withdrawal_lingers_and_a_flap_costs_no_write() {
+    let store = FakeStore::start();
+    let registry = registry(&store, "g1");
+    registry.publish(&agent(1), &web()).expect("room");
+    quiet(&registry).await;
+    let writes = store.writes();
+    for _ in 0..50 {
+        registry.withdraw(&agent(1));
+        time::sleep(Duration::from_millis(20)).await;
+        registry.publish(&agent(1), &web()).expect("room");
+    }
+    assert_eq!(store.writes(), writes);
+    registry.withdraw(&agent(1));
+    let gone =
+        within(Duration::from_secs(4), "it is withdrawn", || store.fields("bowline:{agent:a1}").is_empty())
+            .await;
+    assert!(gone >= Duration::from_secs(3), "the linger is 3 s, not {gone:?}");
+    assert!(store.fields("bowline:{service:web}").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_list_of_services_replaces_the_old_one() {
+    let store = FakeStore::start();
+    let registry = registry(&store, "g1");
+    registry.publish(&agent(1), &[name("web"), name("db")]).expect("room");
+    quiet(&registry).await;
+    registry.publish(&agent(1), &[name("db"), name("mail")]).expect("room");
+    time::sleep(Duration::from_secs(4)).await;
+    assert!(store.fields("bowline:{service:web}").is_empty());
+    assert_eq!(store.fields("bowline:{service:db}"), ["g1/a1"]);
+    assert_eq!(store.fields("bowline:{service:mail}"), ["g1/a1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_live_as_long_as_their_gateway_and_a_lease_longer() {
+    let store = FakeStore::start();
+    let registry = registry(&store, "g1");
+    registry.publish(&agent(1), &web()).expect("room");
+    for _ in 0..120 {
+        time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(store.fields("bowline:{agent:a1}"), ["g1/a1"]);
+    }
+    // It dies without a word.
+    registry.publisher_for_tests().stop.send_replace(true);
+    let limit = Duration::from_secs(31);
+    let gone = within(limit, "INV-REG-FORGET", || store.fields("bowline:{agent:a1}").is_empty()).await;
+    assert!(gone > Duration::from_secs(15), "it was renewed to the end: {gone:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_published_while_the_store_is_gone_is_there_within_a_second_of_its_return() {
+    let store = FakeStore::start();
+    let registry = registry(&store, "g1");
+    registry.publish(&agent(0), &web()).expect("room");
+    quiet(&registry).await;
+    store.set_mood(Mood::Gone);
+    time::sleep(Duration::from_secs(60)).await;
+    for number in 1..500 {
+        registry.publish(&agent(number), &web()).expect("room");
+    }
+    registry.withdraw(&agent(0));
+    time::sleep(Duration::from_secs(60)).await;
+    assert!(!registry.store_up());
+    store.flush();
+    store.set_mood(Mood::Well);
+    within(Duration::from_secs(1), "INV-REG-CONVERGE", || {
+        (1..500).all(|number| store.fields(&format!("bowline:{{agent:a{number}}}")).len() == 1)
+    })
+    .await;
+    assert!(store.fields("bowline:{agent:a0}").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_store_delays_nobody_and_its_late_writes_do_no_harm() {
+    let store = FakeStore::start();
+    let (one, two) = (registry(&store, "g1"), registry(&store, "g2"));
+    one.publish(&agent(1), &web()).expect("room");
+    quiet(&one).await;
+    let target = Target::Agent(agent(1));
+    assert_eq!(gateways_of(&two, &target).await, ["g1"]);
+    store.set_mood(Mood::Stopped);
+    for number in 2..50 {
+        one.publish(&agent(number), &web()).expect("room");
+    }
+    for _ in 0..100 {
+        time::sleep(Duration::from_millis(100)).await;
+        let asked = time::now();
+        assert_eq!(gateways_of(&two, &target).await, ["g1"]);
+        assert_eq!(time::now(), asked, "a known route is served without waiting");
+    }
+    store.set_mood(Mood::Well);
+    within(Duration::from_secs(1), "INV-REG-CONVERGE", || {
+        (1..50).all(|number| store.fields(&format!("bowline:{{agent:a{number}}}")).len() == 1)
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flushed_store_is_repaired_by_the_audit_and_counted() {
+    let store = FakeStore::start();
+    let registry = registry(&store, "g1");
+    registry.publish(&agent(1), &web()).expect("room");
+    time::sleep(Duration::from_secs(3)).await;
+    store.flush();
+    within(Duration::from_secs(11), "INV-REG-REPAIR", || {
+        !store.fields("bowline:{agent:a1}").is_empty()
+            && !store.fields("bowline:{service:web}").is_empty()
+            && !store.fields("bowline:{gateways}").is_empty()
+    })
+    .await;
+    quiet(&registry).await;
+    assert_eq!(registry.publisher_for_tests().counters().drift.missing, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_restarts_empty_is_repaired_at_once() {
+    let store = FakeStore::start();
+    let registry = registry(&store, "g1");
+    registry.publish(&agent(1), &web()).expect("room");
+    time::sleep(Duration::from_secs(3)).await;
+    store.flush();
+    store.reconnect();
+    within(Duration::from_millis(300), "INV-REG-REPAIR", || !store.fields("bowline:{agent:a1}").is_empty())
+        .await;
+    assert!(registry.publisher_for_tests().counters().drift.missing >= 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_hangs_delays_no_other() {
+    let store = FakeStore::start();
+    store.hang("bowline:{agent:a1}");
+    let registry = registry(&store, "g1");
+    registry.publish(&agent(1), &[]).expect("room");
+    time::sleep(Duration::from_secs(5)).await;
+    for number in 2..20 {
+        registry.publish(&agent(number), &[]).expect("room");
+        let key = format!("bowline:{{agent:a{number}}}");
+        within(Duration::from_millis(25), "INV-REG-NOBLOCK", || !store.fields(&key).is_empty()).await;
+    }
+    assert_eq!(registry.pending(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_processes_with_one_name_the_newer_wins_and_the_older_stops() {
+    let store = FakeStore::start();
+    let older = registry(&store, "g1");
+    older.publish(&agent(1), &web()).expect("room");
+    quiet(&older).await;
+    let newer = registry(&store, "g1");
+    newer.publish(&agent(1), &web()).expect("room");
+    newer.publish(&agent(2), &web()).expect("room");
+    quiet(&newer).await;
+    within(Duration::from_secs(31), "the older one finds out", || older.superseded()).await;
+    assert!(!older.store_up() && newer.store_up() && !newer.superseded());
+    let writes = older.publisher_for_tests().counters().writes;
+    older.publish(&agent(3), &web()).expect("room");
+    time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(older.publisher_for_tests().counters().writes, writes, "a superseded gateway writes nothing");
+    assert_eq!(store.fields("bowline:{service:web}"), ["g1/a1", "g1/a2"]);
+    let third = registry(&store, "g2");
+    let holders = third.lookup(&Target::Agent(agent(1))).await.expect("the store answers");
+    assert_eq!(holders[0].epoch, newer.epoch());
+    older.shut_down(Duration::from_secs(5)).await;
+    assert_eq!(store.fields("bowline:{service:web}"), ["g1/a1", "g1/a2"], "it takes nothing with it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_gateway_takes_its_entries_over() {
+    let store = FakeStore::start();
+    let former = registry(&store, "g1");
+    former.publish(&agent(1), &web()).expect("room");
+    quiet(&former).await;
+    former.publisher_for_tests().stop.send_replace(true);
+    let latter = registry(&store, "g1");
+    latter.publish(&agent(1), &[]).expect("room");
+    quiet(&latter).await;
+    let holders = latter.lookup(&Target::Agent(agent(1))).await.expect("the store answers");
+    assert_eq!(holders[0].epoch, latter.epoch());
+    assert_eq!(latter.publisher_for_tests().counters().drift.total(), 0, "a predecessor's entry is no drift");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_lookups_of_an_absent_agent_cost_a_few_reads() {
+    let store = FakeStore::start();
+    let registry = registry(&store, "g1");
+    quiet(&registry).await;
+    let before = store.reads();
+    let target = Target::Agent(agent(404));
+    for _ in 0..100 {
+        let asks = (0..100).map(|_| registry.lookup(&target));
+        for answer in futures_util::future::join_all(asks).await {
+            assert!(answer.expect("the store answers").is_empty());
+        }
+        time::sleep(Duration::from_millis(100)).await;
+    }
+    let reads = store.reads() - before;
+    assert!((4..=8).contains(&reads), "after 0, 250, 750 and 1750 ms, then every 2 s for 10 s: {reads}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_is_read_every_two_seconds_under_load_and_sooner_if_suspect() {
+    let store = FakeStore::start();
+    let (one, two) = (registry(&store, "g1"), registry(&store, "g2"));
+    one.publish(&agent(1), &web()).expect("room");
+    quiet(&one).await;
+    quiet(&two).await;
+    let target = Target::Agent(agent(1));
+    let before = store.reads();
+    for _ in 0..500 {
+        assert_eq!(gateways_of(&two, &target).await, ["g1"]);
+        time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!((2..=3).contains(&(store.reads() - before)), "{}", store.reads() - before);
+    let before = store.reads();
+    two.suspect(&target, &name("g1"));
+    time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(gateways_of(&two, &target).await, ["g1"]);
+    time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(store.reads() - before, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_store_a_lookup_fails_in_time_and_then_at_once() {
+    let store = FakeStore::start();
+    store.set_mood(Mood::Stopped);
+    let registry = registry(&store, "g1");
+    let target = Target::Agent(agent(1));
+    let start = time::now();
+    assert!(matches!(registry.lookup(&target).await, Err(LookupError::Store(_))));
+    assert!(time::now() - start <= Duration::from_secs(2));
+    assert!(matches!(registry.lookup(&target).await, Err(LookupError::StoreDown)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutting_down_withdraws_everything_without_linger() {
+    let store = FakeStore::start();
+    let registry = registry(&store, "g1");
+    for number in 0..300 {
+        registry.publish(&agent(number), &web()).expect("room");
+    }
+    quiet(&registry).await;
+    let start = time::now();
+    registry.shut_down(Duration::from_secs(5)).await;
+    assert!(time::now() - start < Duration::from_millis(500));
+    for key in ["bowline:{service:web}", "bowline:{agent:a7}", "bowline:{gateways}"] {
+        assert!(store.fields(key).is_empty(), "{key}");
+    }
+    assert_eq!(registry.publish(&agent(1), &[]), Err(PublishError::ShutDown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutting_down_without_a_store_takes_its_limit_and_no_longer() {
+    let store = FakeStore::start();
+    let registry = registry(&store, "g1");
+    quiet(&registry).await;
+    store.set_mood(Mood::Gone);
+    let start = time::now();
+    registry.shut_down(Duration::from_secs(2)).await;
+    let took = time::now() - start;
+    assert!(took >= Duration::from_secs(2) && took < Duration::from_millis(2_010), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_are_errors_and_leave_no_half_published_agent() {
+    let store = FakeStore::start();
+    let mut settings = Settings::new(name("g1"), name("z1"), "h:1").expect("an address");
+    settings.entries_max = 4;
+    let registry = Registry::over(settings, Arc::new(Connection(Arc::clone(&store))));
+    registry.publish(&agent(1), &web()).expect("the gateway, the agent, its service: three entries");
+    let error = registry.publish(&agent(2), &web()).expect_err("the fifth entry");
+    assert_eq!(error.to_string(), "agent a2 cannot be published");
+    quiet(&registry).await;
+    assert!(store.fields("bowline:{agent:a2}").is_empty());
+    let many: Vec<ServiceName> = (0..257).map(|number| name(&format!("s{number}"))).collect();
+    let error = registry.publish(&agent(1), &many).expect_err("one too many");
+    assert_eq!(error.to_string(), "agent a1 offers 257 services, the limit is 256");
+    assert_eq!(store.fields("bowline:{service:web}"), ["g1/a1"], "the earlier list stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_figures_have_their_names() {
+    let store = FakeStore::start();
+    let registry = registry(&store, "g1");
+    registry.publish(&agent(1), &web()).expect("room");
+    quiet(&registry).await;
+    registry.lookup(&Target::Agent(agent(1))).await.expect("the store answers");
+    let mut figures = prometheus_client::registry::Registry::default();
+    registry.register_metrics(&mut figures);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &figures).expect("memory");
+    for line in [
+        "bowline_drift_repaired_total{kind=\"registry\"} 0",
+        "bowline_registry_writes_total{outcome=\"applied\"} 3",
+        "bowline_registry_lookups_total{result=\"read\"} 1",
+        "bowline_registry_pending 0",
+        "bowline_registry_store_up 1",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
+    }
+}
