@@ -138,16 +138,22 @@ impl Client {
         let started = now();
         let deadline = started + command.deadline_or(settings.call_deadline);
         let mut resends = 0;
+        // Once an attempt was lost, no later one can make it unsent (INV-DRV-ONCE).
+        let mut lost: Option<Death> = None;
         loop {
-            let answer = self.send(command, started, deadline).await?;
+            let answer = match self.send(command, started, deadline).await {
+                Ok(answer) => answer,
+                Err(error) => return Err(lost.map_or(error.into(), |death| Unknown::Lost(death).into())),
+            };
             match answer.await.unwrap_or(Delivery::Lost(Fate::Unknown, Death::Stopped)) {
                 Delivery::Answer(Frame::Error(text)) => return Err(ServerError::new(&text).into()),
                 Delivery::Answer(frame) => return Ok(frame),
                 Delivery::Expired => return Err(Unknown::Deadline.into()),
                 // Ends with the deadline, because the next round has to wait for another connection.
                 Delivery::Lost(Fate::NotSent, _) => {}
-                Delivery::Lost(Fate::Unknown, _) if command.is_idempotent() && resends < RESENDS_MAX => {
-                    resends += 1
+                Delivery::Lost(Fate::Unknown, death) if command.is_idempotent() && resends < RESENDS_MAX => {
+                    resends += 1;
+                    lost = Some(death);
                 }
                 Delivery::Lost(Fate::Unknown, death) => return Err(Unknown::Lost(death).into()),
             }

@@ -187,6 +187,17 @@ async fn a_call_that_may_have_been_executed_is_repeated_only_if_that_is_harmless
     assert_eq!(client.metrics().unknown.get(), 1);
 }
 
+/// Whatever happens afterwards, the first attempt may have been executed.
+#[tokio::test(start_paused = true)]
+async fn a_lost_call_that_finds_no_second_connection_stays_unknown() {
+    let (client, mut connections) = client(|_| {});
+    let (outcome, ()) = tokio::join!(client.call(Command::new("GET").arg("x")), async {
+        Server::accept(&mut connections).await.request().await.unwrap();
+        drop(connections);
+    });
+    assert_eq!(outcome, Err(Unknown::Lost(Death::Closed).into()));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deadline_that_passes_after_sending_leaves_the_outcome_unknown_and_shifts_nobody() {
     let (client, mut connections) = client(|_| {});

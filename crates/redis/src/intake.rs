@@ -56,7 +56,8 @@ struct State {
     waker: Option<Waker>,
 }
 
-/// Room for one request, taken and not yet used.
+/// Room for one request, taken and not yet used. Dropping it gives it back.
+#[derive(Debug)]
 pub(crate) struct Room<'a> {
     request: SemaphorePermit<'a>,
     bytes: SemaphorePermit<'a>,
@@ -167,4 +168,46 @@ impl Intake {
 /// The size in permits. What is larger than all the room together was refused before.
 fn size_of(command: &Command) -> u32 {
     u32::try_from(command.size_bytes()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_rt::time::now;
+
+    fn intake() -> (Intake, Command) {
+        let command = Command::new("PING");
+        let in_flight_bytes_max = u32::try_from(command.size_bytes() * 3).unwrap();
+        (Intake::new(&Settings { in_flight_max: 2, in_flight_bytes_max, ..Settings::default() }), command)
+    }
+
+    #[tokio::test]
+    async fn what_nobody_took_when_the_epoch_died_was_not_sent() {
+        let (intake, command) = intake();
+        let answer = intake.commit(intake.try_room(&command).unwrap(), &command, now()).unwrap();
+        let room = intake.try_room(&command).unwrap();
+        intake.close(Death::Closed);
+        assert!(matches!(answer.await, Ok(Delivery::Lost(Fate::NotSent, Death::Closed))));
+        assert!(!intake.is_open());
+        assert_eq!(intake.commit(room, &command, now()).err(), Some(Closed));
+        assert!(intake.try_room(&command).is_none());
+        assert_eq!(intake.room(&command).await.err(), Some(Closed));
+    }
+
+    #[tokio::test]
+    async fn room_is_bounded_in_requests_and_in_bytes_and_comes_back_with_answers_only() {
+        let (intake, command) = intake();
+        let commit = || Some(intake.commit(intake.try_room(&command)?, &command, now()).unwrap());
+        let answers = [commit(), commit()];
+        assert!(answers.iter().all(Option::is_some) && commit().is_none(), "two requests fit");
+        drop(answers);
+        assert!(commit().is_none(), "who gives up leaves the room taken");
+        intake.free(1, command.size_bytes());
+        drop(intake.try_room(&command).expect("an answer came"));
+        assert!(commit().is_some(), "unused room comes back by itself");
+
+        let large = Command::new("ECHO").arg([0; 40]);
+        intake.free(2, 2 * command.size_bytes());
+        assert!(intake.try_room(&large).is_none(), "too many bytes");
+    }
 }
