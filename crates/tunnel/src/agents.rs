@@ -1,0 +1,323 @@
+//! The agents that are attached to this gateway.
+//!
+//! One lock orders everything that happens to an agent: who is attached, what it offers, and what the registry is told
+//! of it. A session that ends late can therefore not withdraw what its successor has published: it withdraws only while
+//! it still is the agent's session, and the registry hears of both in the order in which they happened. (The lost
+//! registration of incident 1 was this very race, with I/O outside the lock; here nothing under the lock waits.)
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bowline_model::{AgentId, Epoch, ServiceName};
+use tokio::sync::Notify;
+
+use crate::directory::{Directory, PublishError};
+use crate::limits;
+use crate::pool::PoolSettings;
+use crate::session::{End, Login, Session, lock};
+use crate::settings::Settings;
+
+/// Why an agent may not attach.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The gateway is full.
+    #[error("this gateway is at its limit of {0} agents")]
+    TooMany(usize),
+    /// The same incarnation of the agent has attached again since.
+    #[error("a newer login of this incarnation of the agent has been here already")]
+    Stale,
+    /// The registry is full.
+    #[error("the agent cannot be published")]
+    Unpublished(#[source] PublishError),
+}
+
+/// See the module's documentation.
+pub struct Agents {
+    table: Mutex<Table>,
+    directory: Arc<dyn Directory>,
+    agents_max: usize,
+    pool: PoolSettings,
+    heartbeat: Duration,
+    /// Told when an agent has gone.
+    pub gone: Notify,
+}
+
+#[derive(Default)]
+struct Table {
+    by_agent: BTreeMap<AgentId, Arc<Session>>,
+    by_serial: BTreeMap<u64, Arc<Session>>,
+    by_service: BTreeMap<ServiceName, Vec<Arc<Session>>>,
+    serial: u64,
+}
+
+/// Whether a login replaces the session that is attached. Another incarnation always does: the agent's process has
+/// restarted, and the old connection is half-open. Within one incarnation the generation decides, so that a login
+/// that was delayed on the way does not push out its successor.
+fn supersedes(new: (Epoch, u64), old: (Epoch, u64)) -> bool {
+    new.0 != old.0 || new.1 >= old.1
+}
+
+impl Agents {
+    pub fn new(directory: Arc<dyn Directory>, settings: &Settings) -> Self {
+        Self {
+            table: Mutex::default(),
+            directory,
+            agents_max: settings.agents_max,
+            pool: settings.pool.clone(),
+            heartbeat: settings.heartbeat,
+            gone: Notify::new(),
+        }
+    }
+
+    /// Attaches an agent and publishes it. An older session of the same agent is told to end and is out of every path
+    /// from this moment; nobody waits for it. Answers the new session and whether there was an old one.
+    pub fn attach(&self, login: Login) -> Result<(Arc<Session>, bool), AttachError> {
+        let mut table = lock(&self.table);
+        let old = table.by_agent.get(&login.agent).cloned();
+        match &old {
+            Some(old)
+                if !supersedes((login.epoch, login.generation), (old.login.epoch, old.login.generation)) =>
+            {
+                return Err(AttachError::Stale);
+            }
+            None if table.by_agent.len() >= self.agents_max => {
+                return Err(AttachError::TooMany(self.agents_max));
+            }
+            Some(_) | None => {}
+        }
+        if let Some(old) = &old {
+            table.remove(old);
+            old.end(End::Superseded(login.epoch));
+        }
+        table.serial += 1;
+        let session = Arc::new(Session::new(table.serial, login, self.pool.clone()));
+        table.insert(&session);
+        let published = self.directory.publish(&session.login.agent, &session.services());
+        if published.is_err() {
+            table.remove(&session);
+        }
+        drop(table);
+        if let Some(old) = &old {
+            old.close();
+        }
+        published.map_err(AttachError::Unpublished)?;
+        Ok((session, old.is_some()))
+    }
+
+    /// The agent offers another list of services now. Nothing happens if the session is no longer the agent's.
+    pub fn offer(&self, session: &Arc<Session>, services: Vec<ServiceName>) -> Result<(), PublishError> {
+        let mut table = lock(&self.table);
+        if !table.is_current(session) {
+            return Ok(());
+        }
+        table.unlist(session);
+        session.set_services(services.into());
+        table.list(session);
+        self.directory.publish(&session.login.agent, &session.services())
+    }
+
+    /// The session ends, or its agent is leaving: no stream is opened on it any more. Doing it twice does no harm.
+    pub fn detach(&self, session: &Arc<Session>) {
+        let mut table = lock(&self.table);
+        if table.is_current(session) {
+            table.remove(session);
+            self.directory.withdraw(&session.login.agent);
+        }
+        drop(table);
+        session.close();
+        self.gone.notify_waiters();
+    }
+
+    /// The session with this serial, if it is still attached.
+    pub fn session(&self, serial: u64) -> Option<Arc<Session>> {
+        lock(&self.table).by_serial.get(&serial).cloned()
+    }
+
+    /// Sessions that offer `service`, of `agent` only if one is named. Of very many, some at random. The best one comes
+    /// first: an agent that missed no heartbeat (others may be hanging), then one with an idle tunnel, then the one with
+    /// the fewest streams.
+    pub fn offering(&self, service: &ServiceName, agent: Option<&AgentId>) -> Vec<Arc<Session>> {
+        let mut chosen: Vec<Arc<Session>> = {
+            let table = lock(&self.table);
+            let Some(sessions) = table.by_service.get(service) else { return Vec::new() };
+            match agent {
+                Some(agent) => {
+                    sessions.iter().filter(|session| session.login.agent == *agent).cloned().collect()
+                }
+                None => {
+                    let start = bowline_rt::random::below(sessions.len() as u64);
+                    let start = usize::try_from(start).expect("below the length of a Vec");
+                    let (tail, head) = sessions.split_at(start);
+                    head.iter().chain(tail).take(limits::LOCAL_AGENTS_ASKED_MAX).cloned().collect()
+                }
+            }
+        };
+        chosen.sort_by_cached_key(|session| {
+            let counts = session.counts();
+            let late = session.silence() > self.heartbeat * 2;
+            (late, counts.idle == 0, counts.waiting, counts.busy)
+        });
+        chosen
+    }
+
+    /// Everybody, by name.
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        lock(&self.table).by_agent.values().cloned().collect()
+    }
+
+    /// How many are attached.
+    pub fn len(&self) -> usize {
+        lock(&self.table).by_agent.len()
+    }
+}
+
+impl Table {
+    fn is_current(&self, session: &Arc<Session>) -> bool {
+        self.by_serial.contains_key(&session.serial)
+    }
+
+    fn insert(&mut self, session: &Arc<Session>) {
+        self.by_agent.insert(session.login.agent.clone(), session.clone());
+        self.by_serial.insert(session.serial, session.clone());
+        self.list(session);
+        assert_eq!(self.by_agent.len(), self.by_serial.len(), "one session per agent");
+    }
+
+    fn remove(&mut self, session: &Arc<Session>) {
+        self.unlist(session);
+        self.by_agent.remove(&session.login.agent);
+        self.by_serial.remove(&session.serial);
+        assert_eq!(self.by_agent.len(), self.by_serial.len(), "one session per agent");
+    }
+
+    fn list(&mut self, session: &Arc<Session>) {
+        for service in session.services().iter() {
+            self.by_service.entry(service.clone()).or_default().push(session.clone());
+        }
+    }
+
+    fn unlist(&mut self, session: &Arc<Session>) {
+        for service in session.services().iter() {
+            if let Some(sessions) = self.by_service.get_mut(service) {
+                sessions.retain(|other| other.serial != session.serial);
+                if sessions.is_empty() {
+                    self.by_service.remove(service);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+    use crate::directory::{GatewayEntry, Holder, LookupError, Target};
+
+    /// Notes what it is told.
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<String>>);
+
+    impl Directory for Notes {
+        fn publish(&self, agent: &AgentId, services: &[ServiceName]) -> Result<(), PublishError> {
+            lock(&self.0).push(format!("+{agent} {}", services.len()));
+            if services.len() < 3 { Ok(()) } else { Err(PublishError::ShutDown) }
+        }
+        fn withdraw(&self, agent: &AgentId) {
+            lock(&self.0).push(format!("-{agent}"));
+        }
+        fn lookup<'a>(&'a self, _: &'a Target) -> BoxFuture<'a, Result<Arc<[Holder]>, LookupError>> {
+            Box::pin(async { Ok(Arc::from([])) })
+        }
+        fn suspect(&self, _: &Target, _: &bowline_model::GatewayId) {}
+        fn gateways(&self) -> BoxFuture<'_, Result<Vec<GatewayEntry>, LookupError>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+        fn pending(&self) -> usize {
+            0
+        }
+        fn store_up(&self) -> bool {
+            true
+        }
+        fn shut_down(&self, _: Duration) -> BoxFuture<'_, ()> {
+            Box::pin(async {})
+        }
+    }
+
+    fn agents(notes: Arc<Notes>, agents_max: usize) -> Agents {
+        let name = |text: &str| text.parse().expect("a name");
+        let zone = "z".parse().expect("a name");
+        let settings = Settings { agents_max, ..Settings::new(name("g"), Epoch::from_bits(1), zone) };
+        Agents::new(notes, &settings)
+    }
+
+    fn login(agent: &str, epoch: u128, generation: u64, services: &[&str]) -> Login {
+        Login {
+            agent: agent.parse().expect("a name"),
+            epoch: Epoch::from_bits(epoch),
+            generation,
+            services: services.iter().map(|name| name.parse().expect("a name")).collect(),
+            version: "test".into(),
+            remote: ([127, 0, 0, 1], 1).into(),
+        }
+    }
+
+    fn names(sessions: &[Arc<Session>]) -> Vec<(String, u64)> {
+        sessions.iter().map(|session| (session.login.agent.to_string(), session.serial)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_new_login_takes_over_at_once_and_the_late_end_of_the_old_one_changes_nothing() {
+        let notes = Arc::new(Notes::default());
+        let agents = agents(notes.clone(), 2);
+        let web = "web".parse().expect("a name");
+        let (old, superseded) = agents.attach(login("a", 1, 5, &["web"])).expect("room");
+        assert!(!superseded);
+        let (new, superseded) = agents.attach(login("a", 2, 0, &["web", "db"])).expect("room");
+        assert!(superseded);
+        assert_eq!(old.ended().await, End::Superseded(Epoch::from_bits(2)));
+        assert_eq!(names(&agents.offering(&web, None)), [("a".into(), 2)]);
+        agents.detach(&old);
+        agents.offer(&old, Vec::new()).expect("nothing happens");
+        assert_eq!(agents.len(), 1);
+        assert!(agents.session(old.serial).is_none());
+        agents.offer(&new, vec!["db".parse().expect("a name")]).expect("room");
+        assert!(agents.offering(&web, None).is_empty());
+        agents.detach(&new);
+        agents.detach(&new);
+        assert_eq!(*lock(&notes.0), ["+a 1", "+a 2", "+a 1", "-a"]);
+    }
+
+    #[tokio::test]
+    async fn within_one_incarnation_the_generation_decides_and_the_table_is_bounded() {
+        let agents = agents(Arc::default(), 1);
+        agents.attach(login("a", 1, 5, &[])).expect("room");
+        assert!(matches!(agents.attach(login("a", 1, 4, &[])), Err(AttachError::Stale)));
+        agents.attach(login("a", 1, 6, &[])).expect("newer");
+        assert!(matches!(agents.attach(login("b", 1, 0, &[])), Err(AttachError::TooMany(1))));
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_cannot_be_published_is_not_attached() {
+        let agents = agents(Arc::default(), 9);
+        let refused = agents.attach(login("a", 1, 0, &["x", "y", "z"]));
+        assert!(matches!(refused, Err(AttachError::Unpublished(_))));
+        assert_eq!(agents.len(), 0);
+        assert!(agents.offering(&"x".parse().expect("a name"), None).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_named_agent_is_the_only_one_that_is_offered() {
+        let agents = agents(Arc::default(), 100);
+        for index in 0..20 {
+            agents.attach(login(&format!("a{index}"), 1, 0, &["web"])).expect("room");
+        }
+        let web = "web".parse().expect("a name");
+        assert_eq!(agents.offering(&web, None).len(), limits::LOCAL_AGENTS_ASKED_MAX);
+        let seven: AgentId = "a7".parse().expect("a name");
+        assert_eq!(names(&agents.offering(&web, Some(&seven))), [("a7".into(), 8)]);
+        assert!(agents.offering(&"db".parse().expect("a name"), Some(&seven)).is_empty());
+    }
+}

@@ -1,0 +1,163 @@
+//! Accepts connections and finds out who is at the other end, with a bound on how many have not said so yet.
+//!
+//! Nobody is read from without a time-out. A port that is full of strangers stops accepting: whoever comes then waits
+//! in the kernel's queue, which smooths a herd of agents that reconnect, instead of being turned away to come again.
+//! What strangers do wrong is counted always and logged sparingly, so that garbage cannot flood the log.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bowline_identity::tls::{Acceptor, Stream};
+use bowline_rt::net::Listener;
+use bowline_rt::time::{now, sleep, timeout};
+use prometheus_client::metrics::counter::Counter;
+use tokio::io::AsyncReadExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::limits;
+use crate::session::lock;
+use crate::text::explain;
+
+/// Bytes that tell what a connection is.
+pub const PREAMBLE_BYTES: usize = 5;
+
+/// A connection after its handshake, and its place among the strangers, to be dropped once it has said who it is.
+pub struct Stranger {
+    pub stream: Stream,
+    pub remote: SocketAddr,
+    pub place: OwnedSemaphorePermit,
+}
+
+/// Accepts connections until `stop`, and gives each one to `serve` in a task of its own.
+pub async fn accept<F, S>(
+    listener: Listener,
+    acceptor: Acceptor,
+    warnings: Arc<Warnings>,
+    stop: CancellationToken,
+    serve: S,
+) where
+    F: Future<Output = ()> + Send + 'static,
+    S: Fn(Stranger) -> F + Clone + Send + Sync + 'static,
+{
+    let places = Arc::new(Semaphore::new(limits::STRANGERS_MAX));
+    loop {
+        if places.available_permits() == 0 {
+            warnings.warn("too many connections that have not said who they are; new ones wait", None, None);
+        }
+        let next = async {
+            let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+            (listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            next = next => next,
+        };
+        let (tcp, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warnings.warn("cannot accept a connection", None, Some(&error));
+                sleep(limits::ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (acceptor, warnings, serve) = (acceptor.clone(), warnings.clone(), serve.clone());
+        let stop = stop.clone();
+        bowline_rt::task::spawn("connection", async move {
+            let connection = async {
+                match acceptor.accept(tcp).await {
+                    Ok(stream) => serve(Stranger { stream, remote, place }).await,
+                    Err(error) => warnings.stranger("a handshake failed", remote, Some(&error)),
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = connection => {}
+            }
+        });
+    }
+}
+
+/// Reads the bytes that tell what a connection is.
+///
+/// # Errors
+/// The connection's, or that it was silent for too long.
+pub async fn read_preamble(stream: &mut Stream, limit: Duration) -> io::Result<[u8; PREAMBLE_BYTES]> {
+    let mut preamble = [0; PREAMBLE_BYTES];
+    timeout(limit, stream.read_exact(&mut preamble))
+        .await
+        .map_err(|elapsed| io::Error::new(io::ErrorKind::TimedOut, elapsed))??;
+    Ok(preamble)
+}
+
+/// Logs at most [`limits::WARNINGS_MAX`] warnings per [`limits::WARNING_PERIOD`].
+#[derive(Debug)]
+pub struct Warnings {
+    port: &'static str,
+    strangers_refused: Counter,
+    state: Mutex<WarningState>,
+}
+
+#[derive(Debug)]
+struct WarningState {
+    period_began: Instant,
+    logged: u32,
+    suppressed: u64,
+}
+
+impl WarningState {
+    /// Whether one more may be logged; if so, how many were not logged in the period before.
+    fn admit(&mut self, now: Instant) -> Option<u64> {
+        if now.saturating_duration_since(self.period_began) >= limits::WARNING_PERIOD {
+            self.period_began = now;
+            self.logged = 0;
+        }
+        if self.logged >= limits::WARNINGS_MAX {
+            self.suppressed += 1;
+            return None;
+        }
+        self.logged += 1;
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+impl Warnings {
+    /// Warnings about one port. Refused strangers are counted by `strangers_refused`.
+    pub fn new(port: &'static str, strangers_refused: Counter) -> Arc<Self> {
+        let state = WarningState { period_began: now(), logged: 0, suppressed: 0 };
+        Arc::new(Self { port, strangers_refused, state: Mutex::new(state) })
+    }
+
+    /// A connection that did not say who it is, or said nonsense.
+    pub fn stranger(&self, message: &str, remote: SocketAddr, error: Option<&dyn std::error::Error>) {
+        self.strangers_refused.inc();
+        self.warn(message, Some(remote), error);
+    }
+
+    /// Logs, if not too much has been logged lately.
+    pub fn warn(&self, message: &str, remote: Option<SocketAddr>, error: Option<&dyn std::error::Error>) {
+        let Some(suppressed) = lock(&self.state).admit(now()) else { return };
+        let (remote, error) = (remote.map(tracing::field::display), error.map(explain));
+        tracing::warn!(port = self.port, remote, error, suppressed, "{message}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn garbage_does_not_flood_the_log() {
+        let start = now();
+        let mut state = WarningState { period_began: start, logged: 0, suppressed: 0 };
+        let admitted = (0..1_000).filter(|_| state.admit(start).is_some()).count();
+        assert_eq!(admitted, limits::WARNINGS_MAX as usize);
+        assert_eq!(state.admit(start + limits::WARNING_PERIOD), Some(990));
+        assert_eq!(state.admit(start + limits::WARNING_PERIOD), Some(0));
+    }
+}

@@ -1,0 +1,52 @@
+//! Shutting down.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tonic::Code;
+
+use crate::agent::{Login, Manner, log_in};
+use crate::zone::{BOUND, Zone, soon, start, until};
+
+#[tokio::test]
+async fn a_drain_moves_agents_lets_streams_end_and_then_stops() {
+    let zone = Zone::default();
+    let rig = start(&zone, "g1", |_| {}).await;
+    let seen = log_in(rig.agents, Login::new("a", &["web"])).await.unwrap().serve(Manner::Echo);
+    let mut stream = rig.open("web").await.unwrap();
+    let gateway = rig.gateway.clone();
+    let drain = bowline_rt::task::spawn("drain", async move { gateway.drain(BOUND).await });
+    until("the agent to leave", || !zone.holds("g1", "a")).await;
+    assert_eq!(seen.lock().unwrap().drains, 1);
+    let refused = log_in(rig.agents, Login::new("b", &[])).await.err().unwrap();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(rig.gateway.status().draining);
+    // The stream that runs is not touched.
+    stream.write_all(b"still").await.unwrap();
+    stream.flush().await.unwrap();
+    let mut answer = [0; 7];
+    soon("the answer", stream.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"a:still");
+    assert!(!drain.is_finished());
+    drop(stream);
+    soon("the end of the drain", drain).await.unwrap();
+    assert_eq!(rig.refusal("web").await.0, "draining");
+}
+
+#[tokio::test]
+async fn the_grace_time_bounds_a_drain_and_a_stubborn_agent_is_served_until_then() {
+    let zone = Zone::default();
+    let rig = start(&zone, "g1", |_| {}).await;
+    // This one ignores the request to move.
+    let mut stubborn = log_in(rig.agents, Login::new("a", &["web"])).await.unwrap();
+    let gateway = rig.gateway.clone();
+    let drain =
+        bowline_rt::task::spawn("drain", async move { gateway.drain(Duration::from_millis(200)).await });
+    let news = stubborn.next_news().await.unwrap();
+    assert!(matches!(news, bowline_proto::v1::from_gateway::Message::Drain(_)), "{news:?}");
+    assert!(zone.holds("g1", "a"), "a draining path is better than none");
+    soon("the end of the drain", drain).await.unwrap();
+    assert!(!zone.holds("g1", "a"));
+    assert!(stubborn.next_news().await.is_err());
+    assert!(bowline_rt::net::connect(rig.agents, BOUND).await.is_err(), "the port is closed");
+}
