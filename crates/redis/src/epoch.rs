@@ -25,7 +25,9 @@ use crate::command::Command;
 use crate::config::Config;
 use crate::error::Death;
 use crate::handshake::{Handshake, HandshakeError, ServerInfo};
-use crate::limits::{READ_BYTES, READ_BYTES_MIN, SILENCE_CHECKS, WRITE_BUFFER_KEPT_BYTES};
+use crate::limits::{
+    READ_BUFFER_KEPT_BYTES, READ_BYTES, READ_BYTES_MIN, SILENCE_CHECKS, WRITE_BUFFER_KEPT_BYTES,
+};
 use crate::table::Shape;
 
 /// A request of a caller whose bytes stand in a buffer.
@@ -215,6 +217,9 @@ impl<T> EpochCore<T> {
 
     /// The buffer to read into, with room. Follow it up with [`EpochCore::received`].
     pub fn read_buffer(&mut self) -> &mut BytesMut {
+        if self.incoming.is_empty() && self.incoming.capacity() > READ_BUFFER_KEPT_BYTES {
+            self.incoming = BytesMut::new();
+        }
         if self.incoming.capacity() - self.incoming.len() < READ_BYTES_MIN {
             self.incoming.reserve(READ_BYTES);
         }

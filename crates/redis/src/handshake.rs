@@ -87,7 +87,7 @@ impl Handshake {
                 Step::Info
             }
             Step::Info => {
-                self.read_info(&frame);
+                self.read_info(&frame)?;
                 Step::Done
             }
             Step::Done => return Err(self.error("an answer too many".to_owned())),
@@ -129,8 +129,13 @@ impl Handshake {
         if self.config.database != 0 { Step::Select } else { Step::Info }
     }
 
-    /// An error (a user without the right to `INFO`) leaves the identity unknown; that is for the caller to judge.
-    fn read_info(&mut self, frame: &Frame) {
+    /// A server without the command, or a user without the right to it, leaves the identity unknown; that is for the caller to
+    /// judge. Any other error would meet every command (`NOAUTH`).
+    fn read_info(&mut self, frame: &Frame) -> Result<(), HandshakeError> {
+        if let Frame::Error(text) = frame {
+            let is_missing = text.starts_with(b"NOPERM") || text.starts_with(b"ERR");
+            return if is_missing { Ok(()) } else { Err(self.server_error(text)) };
+        }
         let text = frame.as_bytes().map(|text| String::from_utf8_lossy(text)).unwrap_or_default();
         for (name, value) in text.lines().filter_map(|line| line.trim_end().split_once(':')) {
             match name {
@@ -141,6 +146,7 @@ impl Handshake {
                 _ => {}
             }
         }
+        Ok(())
     }
 
     fn expect_ok(&self, frame: &Frame) -> Result<(), HandshakeError> {
@@ -249,5 +255,8 @@ mod tests {
             "SELECT: ERR DB index is out of range"
         );
         assert_eq!(refused(&[hello(3), Frame::ok(), Frame::Integer(1)]), "SELECT: integer instead of OK");
+        let (_, ended) =
+            check("redis://h", &[Frame::error("NOPROTO"), Frame::ok(), Frame::error("NOAUTH no")]);
+        assert_eq!(ended.unwrap_err(), "INFO: NOAUTH no");
     }
 }

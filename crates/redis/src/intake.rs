@@ -130,10 +130,12 @@ impl Intake {
         Poll::Ready(state.requests.len())
     }
 
-    /// Hands everything that waits to `take`, which leaves both empty.
-    pub fn take(&self, take: impl FnOnce(&mut BytesMut, &mut Vec<Pending<Caller>>)) {
+    /// Hands everything that waits to `take`, which leaves both empty; the task is woken when the next request comes. Both
+    /// happen under one lock, so that no request can come in between and wait for a wake-up that nobody owes it.
+    pub fn take(&self, context: &Context<'_>, take: impl FnOnce(&mut BytesMut, &mut Vec<Pending<Caller>>)) {
         let state = &mut *self.lock();
         take(&mut state.bytes, &mut state.requests);
+        state.waker = Some(context.waker().clone());
     }
 
     /// Gives room back.
@@ -172,8 +174,13 @@ fn size_of(command: &Command) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
     use bowline_rt::time::now;
+
+    use super::*;
 
     fn intake() -> (Intake, Command) {
         let command = Command::new("PING");
@@ -192,6 +199,34 @@ mod tests {
         assert_eq!(intake.commit(room, &command, now()).err(), Some(Closed));
         assert!(intake.try_room(&command).is_none());
         assert_eq!(intake.room(&command).await.err(), Some(Closed));
+    }
+
+    #[tokio::test]
+    async fn the_first_request_after_the_intake_was_emptied_wakes_the_task() {
+        let (intake, command) = intake();
+        let commit = || intake.commit(intake.try_room(&command).unwrap(), &command, now()).unwrap();
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let context = Context::from_waker(&waker);
+        let take = || intake.take(&context, |bytes, requests| (bytes.clear(), requests.clear()).1);
+        assert!(intake.poll_waiting(&context).is_pending());
+        for expected in 1..=3 {
+            let answer = commit();
+            assert_eq!(wakes.0.load(Ordering::Relaxed), expected);
+            drop(answer);
+            assert_eq!(intake.poll_waiting(&context), Poll::Ready(1));
+            take();
+            intake.free(1, command.size_bytes());
+        }
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     #[tokio::test]

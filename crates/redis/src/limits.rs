@@ -59,6 +59,9 @@ pub(crate) const READ_BYTES: usize = 64 * 1024;
 /// Room below which the read buffer is extended.
 pub(crate) const READ_BYTES_MIN: usize = 4 * 1024;
 
+/// An empty read buffer with more room than this is given back: a large reply had made it grow.
+pub(crate) const READ_BUFFER_KEPT_BYTES: usize = 4 * READ_BYTES;
+
 /// Reads in a row before writes and timers get their turn.
 pub(crate) const READS_PER_TURN_MAX: usize = 16;
 

@@ -118,9 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         }
         self.has_yielded = false;
         let core = &mut self.core;
-        self.intake.take(|bytes, requests| core.append(bytes, requests, now()));
-        // Nothing is left in there now; this arms the waker.
-        let _: Poll<usize> = self.intake.poll_waiting(context);
+        self.intake.take(context, |bytes, requests| core.append(bytes, requests, now()));
     }
 
     fn write(&mut self, context: &mut Context<'_>) {
