@@ -1,0 +1,103 @@
+//! The client over real sockets on loopback, plain and with TLS, against a server in the test.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_identity::Identity;
+use bowline_identity::ca::{Authority, Request};
+use bowline_identity::tls::{
+    Acceptor, ClientAuthentication, ClientSettings, Connector, Credential, Pem, ServerSettings, Stream,
+};
+use bowline_redis::{CallError, Client, Command, Config, Connection, Frame, NotSent};
+use bowline_resp::{Protocol, RequestDecoder, RequestLimits, encode};
+use bowline_rt::net::Listener;
+use bowline_rt::{task, time};
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Serves connections that `acceptor` lets in, and returns `host:port`.
+async fn serve(acceptor: Acceptor) -> String {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    task::spawn("server", async move {
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            // Who is not let in is told by the handshake.
+            if let Ok(stream) = acceptor.accept(tcp).await {
+                task::spawn("connection", converse(stream));
+            }
+        }
+    });
+    address
+}
+
+async fn converse(mut stream: Stream) {
+    let mut decoder = RequestDecoder::new(RequestLimits::default());
+    let (mut requests, mut replies) = (BytesMut::new(), BytesMut::new());
+    while stream.read_buf(&mut requests).await.is_ok_and(|count| count > 0) {
+        while let Some(request) = decoder.decode(&mut requests).unwrap() {
+            let reply = match &request[0][..] {
+                b"HELLO" => Frame::Map(vec![(Frame::bulk("proto"), Frame::Integer(3))]),
+                b"INFO" => Frame::bulk("run_id:1\r\n"),
+                _ => Frame::Bulk(request[1].clone()),
+            };
+            encode(&reply, Protocol::Resp3, &mut replies);
+        }
+        stream.write_all_buf(&mut replies).await.unwrap();
+        stream.flush().await.unwrap();
+    }
+}
+
+/// Large and small values there and back, many at once.
+async fn check(config: Config) {
+    let client = Client::start(config);
+    let calls = (0..50_usize).map(|number| {
+        let client = client.clone();
+        task::spawn("call", async move {
+            let value = vec![b'x'; number * number * 100];
+            let echo = Command::new("ECHO").arg(&value).deadline(Duration::from_secs(20));
+            assert_eq!(client.call(echo).await, Ok(Frame::bulk(value)));
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.unwrap();
+    }
+    assert_eq!(client.metrics().connected.get(), 1);
+}
+
+#[tokio::test]
+async fn plain() {
+    let address = serve(Acceptor::Plain).await;
+    check(Config::from_url(&format!("redis://{address}")).unwrap()).await;
+}
+
+#[tokio::test]
+async fn with_tls_and_only_with_a_trusted_server() {
+    let authority = Authority::create("test", 1).unwrap();
+    let pem = |text: &str| Pem::Text { name: "test".to_owned(), text: Arc::from(text) };
+    let identity = Identity::Gateway("g1".parse().unwrap());
+    let issued =
+        authority.issue(&Request { identity, names: vec!["127.0.0.1".to_owned()], days: 1 }).unwrap();
+    let credential = Credential { certificate: pem(&issued.certificate), key: pem(issued.key.reveal()) };
+    let client_authentication = ClientAuthentication::None;
+    let settings = ServerSettings { credential, client_authentication, alpn: Vec::new() };
+    let address = serve(Acceptor::tls(settings).unwrap()).await;
+    let url = format!("rediss://{address}");
+
+    let trusting = |authority: &Authority| {
+        let authority = pem(authority.certificate());
+        let settings = ClientSettings { authority, credential: None, server_name: None, alpn: Vec::new() };
+        Config::from_url_with_tls(&url, &Connector::tls(settings).unwrap()).unwrap()
+    };
+    check(trusting(&authority)).await;
+
+    let client = Client::start(trusting(&Authority::create("other", 1).unwrap()));
+    let mut connection = client.connection();
+    let refused = connection.wait_for(|state| matches!(state, Connection::Down { error: Some(_) }));
+    time::timeout(Duration::from_secs(20), refused).await.unwrap().unwrap();
+    let outcome = client.call(Command::new("PING").deadline(Duration::from_millis(1))).await;
+    assert!(
+        matches!(outcome, Err(CallError::NotSent(NotSent::Down { last_error: Some(_), .. }))),
+        "{outcome:?}"
+    );
+}
