@@ -1,4 +1,5 @@
 //! The client over real sockets on loopback, plain and with TLS, against a server in the test.
+#![expect(clippy::unwrap_used, reason = "a test; the lint sees tests only where they are marked as such")]
 
 use std::sync::Arc;
 use std::time::Duration;
