@@ -47,7 +47,7 @@ pub struct Agents {
 struct Table {
     by_agent: BTreeMap<AgentId, Arc<Session>>,
     by_serial: BTreeMap<u64, Arc<Session>>,
-    by_service: BTreeMap<ServiceName, Vec<Arc<Session>>>,
+    by_service: BTreeMap<ServiceName, BTreeMap<u64, Arc<Session>>>,
     serial: u64,
 }
 
@@ -140,23 +140,17 @@ impl Agents {
     pub fn offering(&self, service: &ServiceName, agent: Option<&AgentId>) -> Vec<Arc<Session>> {
         let mut chosen: Vec<Arc<Session>> = {
             let table = lock(&self.table);
-            let Some(sessions) = table.by_service.get(service) else { return Vec::new() };
             match agent {
                 Some(agent) => {
-                    sessions.iter().filter(|session| session.login.agent == *agent).cloned().collect()
+                    table.by_agent.get(agent).filter(|it| it.offers(service)).cloned().into_iter().collect()
                 }
-                None => {
-                    let start = bowline_rt::random::below(sessions.len() as u64);
-                    let start = usize::try_from(start).expect("below the length of a Vec");
-                    let (tail, head) = sessions.split_at(start);
-                    head.iter().chain(tail).take(limits::LOCAL_AGENTS_ASKED_MAX).cloned().collect()
-                }
+                None => table.some_offering(service),
             }
         };
         chosen.sort_by_cached_key(|session| {
             let counts = session.counts();
             let late = session.silence() > self.heartbeat * 2;
-            (late, counts.idle == 0, counts.waiting, counts.busy)
+            (late, counts.idle == 0, counts.waiting, counts.busy, bowline_rt::random::bits64())
         });
         chosen
     }
@@ -177,6 +171,16 @@ impl Table {
         self.by_serial.contains_key(&session.serial)
     }
 
+    /// At most [`limits::LOCAL_AGENTS_ASKED_MAX`] sessions that offer `service`, from a random one on.
+    fn some_offering(&self, service: &ServiceName) -> Vec<Arc<Session>> {
+        let Some(sessions) = self.by_service.get(service) else { return Vec::new() };
+        let (first, last) = (sessions.keys().next(), sessions.keys().next_back());
+        let (Some(first), Some(last)) = (first, last) else { return Vec::new() };
+        let start = first + bowline_rt::random::below(last - first + 1);
+        let around = sessions.range(start..).chain(sessions.range(..start));
+        around.take(limits::LOCAL_AGENTS_ASKED_MAX).map(|(_, session)| session.clone()).collect()
+    }
+
     fn insert(&mut self, session: &Arc<Session>) {
         self.by_agent.insert(session.login.agent.clone(), session.clone());
         self.by_serial.insert(session.serial, session.clone());
@@ -193,14 +197,15 @@ impl Table {
 
     fn list(&mut self, session: &Arc<Session>) {
         for service in session.services().iter() {
-            self.by_service.entry(service.clone()).or_default().push(session.clone());
+            let sessions = self.by_service.entry(service.clone()).or_default();
+            sessions.insert(session.serial, session.clone());
         }
     }
 
     fn unlist(&mut self, session: &Arc<Session>) {
         for service in session.services().iter() {
             if let Some(sessions) = self.by_service.get_mut(service) {
-                sessions.retain(|other| other.serial != session.serial);
+                sessions.remove(&session.serial);
                 if sessions.is_empty() {
                     self.by_service.remove(service);
                 }

@@ -8,7 +8,7 @@ use bowline_identity::tls::Acceptor;
 use bowline_model::GatewayId;
 use bowline_rt::net::Listener;
 use bowline_rt::time::{now, timeout};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::agents::Agents;
@@ -33,6 +33,9 @@ pub(crate) struct Inner {
     pub directory: Arc<dyn Directory>,
     pub metrics: Arc<Metrics>,
     pub places: Arc<Places>,
+    /// Places for control connections: those of attached agents, and those of agents that are leaving and have streams
+    /// that run.
+    pub conversations: Arc<Semaphore>,
     pub agent_port: Arc<Warnings>,
     pub peer_port: Arc<Warnings>,
     pub draining: watch::Sender<bool>,
@@ -76,6 +79,7 @@ impl Gateway {
         let inner = Inner {
             agents: Agents::new(directory.clone(), &settings),
             places: Places::new(settings.streams_max),
+            conversations: Arc::new(Semaphore::new(settings.agents_max * limits::CONVERSATIONS_PER_AGENT)),
             agent_port: Warnings::new("agent", metrics.strangers_refused.clone()),
             peer_port: Warnings::new("peer", metrics.strangers_refused.clone()),
             draining: watch::Sender::new(false),

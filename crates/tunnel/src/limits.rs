@@ -37,6 +37,8 @@ pub const PEER_TEXT_BYTES_MAX: usize = 256;
 
 /// Most agents attached to one gateway.
 pub const AGENTS_MAX: usize = 20_000;
+/// Control connections per agent that is allowed: a leaving agent keeps its own until its streams have ended.
+pub const CONVERSATIONS_PER_AGENT: usize = 2;
 /// Connections of one port that have not yet said who they are: TLS handshake, first bytes, login, ticket.
 pub const STRANGERS_MAX: usize = 1_024;
 /// Longest time for the first bytes after the TLS handshake, and for the hello or hop request that follows them.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bowline_identity::tls;
-use bowline_model::{AgentId, Reason, RequestId, ServiceName};
+use bowline_model::{AgentId, GatewayId, Reason, RequestId, ServiceName};
 use bowline_proto::v1::{HopOpen, Open};
 use bowline_rt::time::{now, sleep_until_some};
 use futures_util::future::{AbortHandle, Abortable, BoxFuture};
@@ -63,7 +63,7 @@ impl Gateway {
                 Ok(Box::new(stream))
             }
             Err(Refusal { reason, detail }) => {
-                tracing::info!(%request_id, %service, reason = reason.code(), detail, "no stream could be opened");
+                tracing::debug!(%request_id, %service, reason = reason.code(), detail, "no stream could be opened");
                 Err(OpenError { reason, detail })
             }
         }
@@ -118,6 +118,8 @@ struct Journey<'a> {
     route: Route,
     running: FuturesUnordered<Abortable<BoxFuture<'a, Event>>>,
     aborts: BTreeMap<AskId, AbortHandle>,
+    /// Gateways that have not answered yet, and since when they have been asked.
+    unanswered: BTreeMap<AskId, (GatewayId, Instant)>,
     holds: BTreeMap<AskId, Hold>,
     opened: Option<Opened>,
 }
@@ -136,6 +138,7 @@ impl<'a> Journey<'a> {
             route,
             running: FuturesUnordered::new(),
             aborts: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
             holds: BTreeMap::new(),
             opened: None,
         }
@@ -178,6 +181,9 @@ impl<'a> Journey<'a> {
     }
 
     fn handle(&mut self, event: Event) {
+        if let Event::Asked(ask, _) = &event {
+            self.unanswered.remove(ask);
+        }
         let input = match event {
             Event::Looked(Ok(holders)) => Input::Found(self.candidates(&holders)),
             Event::Looked(Err(refusal)) => Input::NotFound(refusal),
@@ -237,6 +243,7 @@ impl<'a> Journey<'a> {
                 );
             }
             Candidate::Remote { gateway: other, address } => {
+                self.unanswered.insert(ask, (other.clone(), now()));
                 let (target, open) = (self.target.clone(), self.hop_open());
                 self.spawn(
                     Some(ask),
@@ -276,6 +283,12 @@ impl<'a> Journey<'a> {
 
     fn abandon(&mut self, ask: AskId) {
         self.holds.remove(&ask);
+        // One that hangs is never waited for long enough to fail, so it shows only here: ask it last for a while.
+        if let Some((other, since)) = self.unanswered.remove(&ask)
+            && now() - since >= self.gateway.settings.route.hedge_after
+        {
+            self.gateway.suspect(&other);
+        }
         if let Some(abort) = self.aborts.remove(&ask) {
             abort.abort();
         }
@@ -323,7 +336,7 @@ async fn ask_local(gateway: &Inner, service: &ServiceName, agent: &AgentId) -> R
 async fn ask_remote(
     gateway: &Inner,
     target: &Target,
-    other: &bowline_model::GatewayId,
+    other: &GatewayId,
     address: &str,
     open: HopOpen,
 ) -> Result<client::Held, Refusal> {

@@ -12,7 +12,7 @@ use bowline_model::{AgentId, Epoch, Reason, ServiceName};
 use bowline_proto::convert;
 use bowline_proto::frame::{self, FrameError};
 use bowline_proto::v1::{Open, Opened};
-use bowline_rt::time::{now, timeout};
+use bowline_rt::time::{Elapsed, now, timeout};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::limits;
@@ -74,6 +74,10 @@ impl Session {
     /// The services that the agent offers now.
     pub fn services(&self) -> Arc<[ServiceName]> {
         lock(&self.services).clone()
+    }
+
+    pub fn offers(&self, service: &ServiceName) -> bool {
+        lock(&self.services).contains(service)
     }
 
     pub fn set_services(&self, services: Arc<[ServiceName]>) {
@@ -175,10 +179,7 @@ impl Session {
             Ok(Ok(Ok(reserved))) => Ok(reserved),
             Ok(Ok(Err(failure))) => Err(self.refusal(failure)),
             Ok(Err(_)) => Err(self.refusal(Failure::Closed)),
-            Err(elapsed) => {
-                let detail = format!("agent {} opened no tunnel: {elapsed}", self.login.agent);
-                Err(Refusal::new(Reason::TunnelTimeout, detail))
-            }
+            Err(elapsed) => Err(self.no_tunnel(elapsed)),
         }
     }
 
@@ -201,6 +202,19 @@ impl Session {
         };
         self.changed.notify_one();
         Ok(Now::Reserved(reserved))
+    }
+
+    fn no_tunnel(&self, elapsed: Elapsed) -> Refusal {
+        let agent = &self.login.agent;
+        let (busy, most) = {
+            let pool = lock(&self.pool);
+            (pool.counts().busy, pool.settings().tunnels_max)
+        };
+        if busy >= most {
+            Refusal::new(Reason::Overloaded, format!("all {most} tunnels of agent {agent} are busy"))
+        } else {
+            Refusal::new(Reason::TunnelTimeout, format!("agent {agent} opened no tunnel: {elapsed}"))
+        }
     }
 
     fn refusal(&self, failure: Failure) -> Refusal {

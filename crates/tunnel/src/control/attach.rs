@@ -49,6 +49,10 @@ impl Attach {
         };
         let login = self.read_login(login)?;
         self.authenticate(&login.agent, bearer.as_deref())?;
+        let conversations = self.gateway.conversations.clone();
+        let place = conversations
+            .try_acquire_owned()
+            .map_err(|_| Status::resource_exhausted("this gateway is at its limit of control connections"))?;
 
         let gateway = &self.gateway;
         let (session, superseded) = gateway.agents.attach(login).map_err(|error| {
@@ -81,7 +85,8 @@ impl Attach {
             heartbeat_ms: u32::try_from(gateway.settings.heartbeat.as_millis()).unwrap_or(u32::MAX),
         });
         sender.try_send(Ok(FromGateway { message: Some(welcome) })).expect("a new channel has room");
-        let conversation = Conversation::new(gateway.clone(), session, messages, sender, self.stage.clone());
+        let conversation =
+            Conversation::new(gateway.clone(), session, messages, sender, self.stage.clone(), place);
         bowline_rt::task::spawn("agent session", conversation.run());
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
@@ -105,6 +110,7 @@ impl Attach {
         let problem = match (&self.caller.identity, bearer) {
             (Some(Identity::Agent(id)), _) if id == agent => return Ok(()),
             (Some(identity), _) => format!("its certificate is that of {identity}"),
+            (None, Some(_)) if settings.anyone && settings.tokens.is_empty() => return Ok(()),
             (None, Some(presented)) => match settings.tokens.agent(presented) {
                 Some(id) if id == *agent => return Ok(()),
                 Some(id) => format!("its token is that of agent {id}"),

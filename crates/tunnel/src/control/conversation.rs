@@ -11,7 +11,7 @@ use bowline_proto::convert;
 use bowline_proto::v1::{self, FromAgent, FromGateway, from_agent, from_gateway::Message};
 use bowline_rt::time::{now, sleep, sleep_until, sleep_until_some};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tonic::{Status, Streaming};
 
 use super::Stage;
@@ -52,6 +52,7 @@ pub(super) struct Conversation {
     heartbeat_at: Instant,
     heartbeats_without_room: u32,
     told_to_move: bool,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Conversation {
@@ -61,6 +62,7 @@ impl Conversation {
         messages: Streaming<FromAgent>,
         replies: mpsc::Sender<Result<FromGateway, Status>>,
         stage: watch::Sender<Stage>,
+        place: OwnedSemaphorePermit,
     ) -> Self {
         let now = now();
         Self {
@@ -72,6 +74,7 @@ impl Conversation {
             stage,
             heartbeats_without_room: 0,
             told_to_move: false,
+            _place: place,
         }
     }
 

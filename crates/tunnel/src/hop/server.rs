@@ -29,7 +29,6 @@ pub(crate) async fn serve(gateway: Arc<Inner>, stranger: Stranger) {
             return gateway.peer_port.stranger("a hop is refused", remote, Some(&*problem));
         }
     };
-    drop(place);
     match request {
         Request::Status(_) => {
             let status = gateway.status_within(limits::STATUS_BYTES_MAX);
@@ -38,7 +37,10 @@ pub(crate) async fn serve(gateway: Arc<Inner>, stranger: Stranger) {
                 tracing::debug!(%remote, "a status was not taken");
             }
         }
-        Request::Open(open) => serve_open(&gateway, stream, open).await,
+        Request::Open(open) => {
+            drop(place);
+            serve_open(&gateway, stream, open).await;
+        }
     }
 }
 
@@ -131,7 +133,7 @@ async fn serve_open(gateway: &Arc<Inner>, mut stream: Stream, open: HopOpen) {
             pass_on(stream, tunnel, request_id).await;
         }
         Err(Refusal { reason, detail }) => {
-            tracing::info!(
+            tracing::debug!(
                 %request_id, %service, %agent, from = open.from, reason = reason.code(), detail,
                 "a stream for another gateway could not be opened"
             );

@@ -256,22 +256,14 @@ struct World {
     opens: u32,
 }
 
+/// One of `length` things, if there are any.
+fn pick(choice: usize, length: usize) -> Option<usize> {
+    (length > 0).then(|| choice % length)
+}
+
 fn apply(bench: &mut Bench, world: &mut World, step: &Step) {
-    let pick = |choice: usize, length: usize| (length > 0).then(|| choice % length);
     match step {
-        Step::Open => match bench.pool.take() {
-            Some(aged) => {
-                assert!(world.idle.remove(&aged.tunnel).is_some());
-                world.busy.push(aged);
-            }
-            None => {
-                world.opens += 1;
-                match bench.pool.wait(bench.now, world.opens) {
-                    Ok(serial) => drop(world.waiting.insert(world.opens, serial)),
-                    Err((waiter, _)) => assert!(world.ended.insert(waiter)),
-                }
-            }
-        },
+        Step::Open => open(bench, world),
         Step::Cancel(choice) => {
             if let Some(index) = pick(*choice, world.waiting.len()) {
                 let (waiter, serial) =
@@ -284,16 +276,7 @@ fn apply(bench: &mut Bench, world: &mut World, step: &Step) {
         Step::Dial => drop(bench.dial()),
         Step::Arrive(choice) => {
             if let Some(index) = pick(*choice, bench.tickets.len()) {
-                let secret = bench.tickets.remove(index);
-                if bench.pool.redeem(bench.now, &secret).is_ok() {
-                    bench.tunnels += 1;
-                    let aged =
-                        Aged { tunnel: bench.tunnels, retires_at: bench.now + Duration::from_secs(100) };
-                    if let Some(serial) = bench.pool.arrived(bench.now, aged) {
-                        world.idle.insert(bench.tunnels, serial);
-                    }
-                }
-                world.used.push(secret);
+                arrive(bench, world, index);
             }
         }
         Step::Replay(choice) => {
@@ -329,20 +312,49 @@ fn apply(bench: &mut Bench, world: &mut World, step: &Step) {
         Step::Close => bench.pool.close(),
     }
     for output in bench.outputs() {
-        match output {
-            Output::Serve(waiter, aged) => {
-                assert!(world.waiting.remove(&waiter).is_some());
-                assert!(world.ended.insert(waiter));
-                world.busy.push(aged);
-            }
-            Output::Fail(waiter, _) => {
-                assert!(world.waiting.remove(&waiter).is_some());
-                assert!(world.ended.insert(waiter));
-            }
-            Output::Close(tunnel) => {
-                world.idle.remove(&tunnel);
-                assert!(world.closed.insert(tunnel), "a tunnel is closed once");
-            }
+        take_note(world, output);
+    }
+}
+
+fn open(bench: &mut Bench, world: &mut World) {
+    if let Some(aged) = bench.pool.take() {
+        assert!(world.idle.remove(&aged.tunnel).is_some());
+        world.busy.push(aged);
+        return;
+    }
+    world.opens += 1;
+    match bench.pool.wait(bench.now, world.opens) {
+        Ok(serial) => drop(world.waiting.insert(world.opens, serial)),
+        Err((waiter, _)) => assert!(world.ended.insert(waiter)),
+    }
+}
+
+fn arrive(bench: &mut Bench, world: &mut World, ticket: usize) {
+    let secret = bench.tickets.remove(ticket);
+    if bench.pool.redeem(bench.now, &secret).is_ok() {
+        bench.tunnels += 1;
+        let aged = Aged { tunnel: bench.tunnels, retires_at: bench.now + Duration::from_secs(100) };
+        if let Some(serial) = bench.pool.arrived(bench.now, aged) {
+            world.idle.insert(bench.tunnels, serial);
+        }
+    }
+    world.used.push(secret);
+}
+
+fn take_note(world: &mut World, output: Output<u32, u32>) {
+    match output {
+        Output::Serve(waiter, aged) => {
+            assert!(world.waiting.remove(&waiter).is_some());
+            assert!(world.ended.insert(waiter));
+            world.busy.push(aged);
+        }
+        Output::Fail(waiter, _) => {
+            assert!(world.waiting.remove(&waiter).is_some());
+            assert!(world.ended.insert(waiter));
+        }
+        Output::Close(tunnel) => {
+            world.idle.remove(&tunnel);
+            assert!(world.closed.insert(tunnel), "a tunnel is closed once");
         }
     }
 }

@@ -195,10 +195,94 @@ fn reason() -> impl Strategy<Value = Reason> {
     prop::sample::select(Reason::ALL)
 }
 
+type Answer = (u8, u64, Reason);
+
+/// A world that answers each ask at random, late, or never, and checks what the route does.
+struct World<A> {
+    route: Route,
+    now: Instant,
+    answers: A,
+    locals: usize,
+    holders: usize,
+    open: BTreeSet<AskId>,
+    committed: Option<AskId>,
+    over: bool,
+}
+
+impl<A: Iterator<Item = Answer>> World<A> {
+    fn answer(&mut self) -> Answer {
+        self.answers.next().expect("a cycle")
+    }
+
+    fn perform(&mut self, output: &Output) {
+        assert!(!self.over, "silent after the end");
+        match *output {
+            Output::Begin => {
+                let names = (0..self.locals).map(|index| agent(&format!("a{index}"))).collect();
+                self.route.handle(self.now, Input::Begin(names));
+            }
+            Output::Lookup => {
+                let holders = (0..self.holders).map(|index| holder(&format!("g{index}"))).collect();
+                match self.answer() {
+                    (0, _, reason) => self.route.handle(self.now, Input::NotFound(refusal(reason))),
+                    (1, ..) => {}
+                    _ => self.route.handle(self.now, Input::Found(holders)),
+                }
+            }
+            Output::Ask(ask, _) => {
+                assert!(ask <= limits::ASKS_MAX as u64);
+                assert_eq!(self.committed, None, "nobody is asked while one is committed");
+                assert!(self.open.insert(ask), "an ask is new");
+            }
+            Output::Commit(ask) => {
+                assert!(self.open.contains(&ask));
+                assert_eq!(self.committed.replace(ask), None);
+            }
+            Output::Abandon(ask) => assert!(self.open.remove(&ask), "an ask is abandoned once"),
+            Output::Done(ask) => {
+                assert_eq!(self.committed, Some(ask));
+                assert_eq!(self.open, BTreeSet::from([ask]), "the losers are abandoned");
+                self.over = true;
+            }
+            Output::Fail(_) => {
+                assert!(self.open.is_empty(), "everybody is abandoned");
+                self.over = true;
+            }
+        }
+    }
+
+    /// Time passes, and somebody may say something.
+    fn go_on(&mut self) {
+        let (kind, wait_ms, reason) = self.answer();
+        self.now += Duration::from_millis(wait_ms);
+        match (self.committed, self.open.first().copied(), kind) {
+            (Some(ask), _, 0) => {
+                self.committed = None;
+                self.open.remove(&ask);
+                self.route.handle(self.now, Input::Broken(ask, refusal(reason)));
+            }
+            (Some(ask), _, 1) => self.route.handle(self.now, Input::Opened(ask)),
+            (None, Some(ask), 0) => self.route.handle(self.now, Input::Ready(ask)),
+            (None, Some(ask), 1 | 2) => {
+                self.open.remove(&ask);
+                self.route.handle(self.now, Input::Refused(ask, refusal(reason)));
+            }
+            _ => {}
+        }
+        match self.route.poll_timeout() {
+            Some(at) if at <= self.now => self.route.handle_timeout(self.now),
+            Some(at) if kind == 5 => {
+                self.now = at;
+                self.route.handle_timeout(self.now);
+            }
+            _ => {}
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
 
-    /// A world that answers each ask at random, late, or never.
     #[test]
     fn a_route_ends_once_and_commits_one_at_a_time(
         answers in prop::collection::vec((0_u8..6, 1_u64..40, reason()), 1..120),
@@ -207,86 +291,24 @@ proptest! {
         random in any::<u64>(),
     ) {
         let start = bowline_rt::time::now();
-        let mut now = start;
-        let mut route = Route::new(RouteSettings::default(), now, random);
-        let mut answers = answers.into_iter().cycle();
-        let mut open: BTreeSet<AskId> = BTreeSet::new();
-        let mut committed = None;
-        let mut over = false;
-        for _ in 0..10_000 {
-            while let Some(output) = route.poll_output() {
-                prop_assert!(!over, "silent after the end");
-                match output {
-                    Output::Begin => {
-                        let names = (0..locals).map(|index| agent(&format!("a{index}"))).collect();
-                        route.handle(now, Input::Begin(names));
-                    }
-                    Output::Lookup => {
-                        let (kind, _, reason) = answers.next().expect("a cycle");
-                        match kind {
-                            0 => route.handle(now, Input::NotFound(refusal(reason))),
-                            1 => {}
-                            _ => {
-                                let names = (0..holders).map(|index| holder(&format!("g{index}"))).collect();
-                                route.handle(now, Input::Found(names));
-                            }
-                        }
-                    }
-                    Output::Ask(ask, _) => {
-                        prop_assert!(ask <= limits::ASKS_MAX as u64);
-                        prop_assert_eq!(committed, None, "nobody is asked while one is committed");
-                        prop_assert!(open.insert(ask), "an ask is new");
-                    }
-                    Output::Commit(ask) => {
-                        prop_assert!(open.contains(&ask));
-                        prop_assert_eq!(committed.replace(ask), None);
-                    }
-                    Output::Abandon(ask) => prop_assert!(open.remove(&ask), "an ask is abandoned once"),
-                    Output::Done(ask) => {
-                        prop_assert_eq!(committed, Some(ask));
-                        prop_assert_eq!(&open, &BTreeSet::from([ask]), "the losers are abandoned");
-                        over = true;
-                    }
-                    Output::Fail(_) => {
-                        prop_assert!(open.is_empty(), "everybody is abandoned");
-                        over = true;
-                    }
-                }
+        let mut world = World {
+            route: Route::new(RouteSettings::default(), start, random),
+            now: start,
+            answers: answers.into_iter().cycle(),
+            locals,
+            holders,
+            open: BTreeSet::new(),
+            committed: None,
+            over: false,
+        };
+        while !world.over {
+            while let Some(output) = world.route.poll_output() {
+                world.perform(&output);
             }
-            if over {
-                break;
-            }
-            let (kind, wait_ms, reason) = answers.next().expect("a cycle");
-            now += Duration::from_millis(wait_ms);
-            if let Some(ask) = committed {
-                match kind {
-                    0 => {
-                        committed = None;
-                        open.remove(&ask);
-                        route.handle(now, Input::Broken(ask, refusal(reason)));
-                    }
-                    1 => route.handle(now, Input::Opened(ask)),
-                    _ => {}
-                }
-            } else if let Some(ask) = open.first().copied() {
-                match kind {
-                    0 => route.handle(now, Input::Ready(ask)),
-                    1 | 2 => {
-                        open.remove(&ask);
-                        route.handle(now, Input::Refused(ask, refusal(reason)));
-                    }
-                    _ => {}
-                }
-            }
-            if route.poll_timeout().is_some_and(|at| at <= now) {
-                route.handle_timeout(now);
-            } else if let Some(at) = route.poll_timeout().filter(|_| kind == 5) {
-                now = at;
-                route.handle_timeout(now);
-            }
-            prop_assert!(now <= start + Duration::from_secs(21), "it ends by its deadline");
+            world.go_on();
+            prop_assert!(world.now <= start + Duration::from_secs(21), "it ends by its deadline");
         }
-        prop_assert!(over);
-        prop_assert_eq!(route.poll_timeout(), None);
+        prop_assert_eq!(world.route.poll_output(), None);
+        prop_assert_eq!(world.route.poll_timeout(), None);
     }
 }

@@ -98,6 +98,25 @@ async fn an_agent_that_opens_no_tunnel_costs_the_time_out_and_no_more() {
 }
 
 #[tokio::test]
+async fn an_agent_whose_tunnels_are_all_busy_is_overloaded() {
+    let zone = Zone::default();
+    let rig = start(&zone, "g1", |settings| {
+        settings.tunnel_timeout = Duration::from_millis(60);
+        settings.pool.tunnels_max = 3;
+    })
+    .await;
+    log_in(rig.agents, Login::new("a", &["web"])).await.unwrap().serve(Manner::Echo);
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        streams.push(rig.open("web").await.unwrap());
+    }
+    let (reason, detail) = rig.refusal("web").await;
+    assert_eq!((reason, detail.as_str()), ("overloaded", "all 3 tunnels of agent a are busy"));
+    streams.pop();
+    assert_eq!(echo(rig.open("web").await.unwrap(), "x").await, "a:x");
+}
+
+#[tokio::test]
 async fn an_agent_that_does_not_answer_an_open_costs_the_time_out() {
     let zone = Zone::default();
     let rig = start(&zone, "g1", |settings| settings.opened_timeout = Duration::from_millis(60)).await;
