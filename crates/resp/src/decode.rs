@@ -68,6 +68,16 @@ enum Header {
     Aggregate(AggregateKind, usize),
 }
 
+/// What the next bytes turned out to be.
+enum Item {
+    /// A value that is complete.
+    Value(Frame),
+    /// The beginning of an aggregate.
+    Opened,
+    /// Something that is not complete.
+    Unfinished,
+}
+
 impl Decoder {
     /// A decoder at the beginning of a stream.
     #[must_use]
@@ -105,8 +115,12 @@ impl Decoder {
 
     fn advance(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
         loop {
-            let Some(value) = self.next_value(buffer)? else { return Ok(None) };
-            if let Some(frame) = value.and_then(|value| self.fold(value)) {
+            let value = match self.next_item(buffer)? {
+                Item::Unfinished => return Ok(None),
+                Item::Opened => continue,
+                Item::Value(value) => value,
+            };
+            if let Some(frame) = self.fold(value) {
                 self.consumed_bytes = 0;
                 self.elements = 0;
                 return Ok(Some(frame));
@@ -114,21 +128,19 @@ impl Decoder {
         }
     }
 
-    /// Reads on until a value is complete that holds no other (`Some(Some(_))`), an aggregate was opened (`Some(None)`), or
-    /// the buffer is used up (`None`).
-    fn next_value(&mut self, buffer: &mut BytesMut) -> Result<Option<Option<Frame>>, ProtocolError> {
+    fn next_item(&mut self, buffer: &mut BytesMut) -> Result<Item, ProtocolError> {
         let bulk = match self.bulk {
             Some(bulk) => bulk,
             None => match self.next_header(buffer)? {
-                None => return Ok(None),
-                Some(Header::Value(frame)) => return Ok(Some(Some(frame))),
+                None => return Ok(Item::Unfinished),
+                Some(Header::Value(frame)) => return Ok(Item::Value(frame)),
                 Some(Header::Bulk(bulk)) => bulk,
-                Some(Header::Aggregate(kind, length)) => return self.begin(kind, length).map(Some),
+                Some(Header::Aggregate(kind, length)) => return self.begin(kind, length),
             },
         };
         self.bulk = Some(bulk);
         if buffer.len() < bulk.length + 2 {
-            return Ok(None);
+            return Ok(Item::Unfinished);
         }
         self.bulk = None;
         self.consumed_bytes += bulk.length + 2;
@@ -137,7 +149,7 @@ impl Decoder {
             return Err(ProtocolError::LineEnd);
         }
         buffer.advance(2);
-        bulk.kind.frame(text).map(|frame| Some(Some(frame)))
+        bulk.kind.frame(text).map(Item::Value)
     }
 
     fn next_header(&mut self, buffer: &mut BytesMut) -> Result<Option<Header>, ProtocolError> {
@@ -197,16 +209,17 @@ impl Decoder {
     }
 
     /// Opens an aggregate. An empty one is complete at once.
-    fn begin(&mut self, kind: AggregateKind, length: usize) -> Result<Option<Frame>, ProtocolError> {
+    fn begin(&mut self, kind: AggregateKind, length: usize) -> Result<Item, ProtocolError> {
         if self.open.len() >= self.limits.depth_max {
             return Err(ProtocolError::TooDeep(self.limits.depth_max));
         }
         let open = Open::new(kind, length);
-        if length == 0 {
-            return Ok(open.finish());
+        if length > 0 {
+            self.open.push(open);
+            return Ok(Item::Opened);
         }
-        self.open.push(open);
-        Ok(None)
+        // An empty attribute leaves nothing, as if it had not been there.
+        Ok(open.finish().map_or(Item::Opened, Item::Value))
     }
 
     /// Puts a complete value where it belongs; the top-level frame if that is complete by it.

@@ -127,6 +127,17 @@ fn every_limit_is_kept() {
 }
 
 #[test]
+fn nothing_is_allocated_by_an_announced_length() {
+    let mut decoder = Decoder::new(DecodeLimits::default());
+    let mut buffer = BytesMut::from("*1000000\r\n".repeat(60).as_str());
+    buffer.extend_from_slice(b"$500000000\r\n");
+    assert_eq!(decoder.decode(&mut buffer), Ok(None));
+    assert_eq!(decoder.open.len(), 60);
+    assert!(decoder.open.iter().all(|open| open.elements.capacity() <= ELEMENTS_RESERVED));
+    assert!(buffer.capacity() < 1024);
+}
+
+#[test]
 fn counters_begin_anew_with_every_frame() {
     let bytes = "*3\r\n:1\r\n:2\r\n:3\r\n".repeat(100);
     let (frames, error, unfinished) = decode_in_pieces(bytes.as_bytes(), &[], small_limits());
