@@ -21,6 +21,7 @@ pub(crate) enum Question {
 #[derive(Debug, Clone)]
 pub(crate) struct Asked<K> {
     pub(crate) number: u64,
+    pub(crate) asked_at: Instant,
     pub(crate) deadline: Instant,
     pub(crate) questions: BTreeMap<K, Question>,
 }
@@ -30,8 +31,9 @@ pub(crate) struct Asked<K> {
 pub(crate) struct Audit<K> {
     /// When the next audit starts, unless one still runs then.
     pub(crate) next_at: Instant,
-    /// When the last one started: what was verified since then need not be asked for.
-    pub(crate) started_at: Option<Instant>,
+    /// When the last audit started or the last doubt came up: what a question asked since then has verified need not be
+    /// asked for.
+    pub(crate) proof_counts_from: Option<Instant>,
     /// Keys of the audit that runs, still to be asked for.
     pub(crate) waiting: VecDeque<K>,
     pub(crate) asked: Option<Asked<K>>,
@@ -40,7 +42,13 @@ pub(crate) struct Audit<K> {
 
 impl<K: Ord + Clone> Audit<K> {
     pub(crate) fn new(first_at: Instant) -> Self {
-        Self { next_at: first_at, started_at: None, waiting: VecDeque::new(), asked: None, last_number: 0 }
+        Self {
+            next_at: first_at,
+            proof_counts_from: None,
+            waiting: VecDeque::new(),
+            asked: None,
+            last_number: 0,
+        }
     }
 
     /// An audit runs: it has asked, or has keys to ask for.
@@ -54,19 +62,23 @@ impl<K: Ord + Clone> Audit<K> {
     }
 
     /// Notes a new question and returns its number.
-    pub(crate) fn ask(&mut self, questions: BTreeMap<K, Question>, deadline: Instant) -> u64 {
+    pub(crate) fn ask(
+        &mut self,
+        questions: BTreeMap<K, Question>,
+        asked_at: Instant,
+        deadline: Instant,
+    ) -> u64 {
         assert!(self.asked.is_none(), "one observation at a time");
         assert!(!questions.is_empty(), "an observation asks for something");
         self.last_number += 1;
-        self.asked = Some(Asked { number: self.last_number, deadline, questions });
+        self.asked = Some(Asked { number: self.last_number, asked_at, deadline, questions });
         self.last_number
     }
 
-    /// Takes the questions that the answer with this number is for; `None` if it comes too late.
-    pub(crate) fn answered(&mut self, number: u64) -> Option<BTreeMap<K, Question>> {
+    /// Takes the observation that the answer with this number is for; `None` if it comes too late.
+    pub(crate) fn answered(&mut self, number: u64) -> Option<Asked<K>> {
         assert!(number <= self.last_number, "an answer to a question that was never asked");
-        let asked = self.asked.take_if(|asked| asked.number == number)?;
-        Some(asked.questions)
+        self.asked.take_if(|asked| asked.number == number)
     }
 
     /// When the clock has to wake the audit; `None` if something else will.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bowline_model::Generation;
 
-use crate::audit::{Audit, Question};
+use crate::audit::{Asked, Audit, Question};
 use crate::counters::Counters;
 use crate::entry::{Acknowledged, Desired, Entry, InFlight, Review};
 use crate::limits::BACKOFF_DOUBLINGS_MAX;
@@ -275,7 +275,7 @@ impl<K: Ord + Clone, V: Eq + Clone> Converge<K, V> {
             Outcome::Unknown => self.counters.unknown += 1,
             Outcome::Failed => self.counters.failed += 1,
         }
-        entry.finish(flight, outcome, self.now, renew_at);
+        entry.finish(flight, outcome, renew_at);
         entry.retry_at = (entry.failures > 0)
             .then(|| self.now + backoff(&self.settings, &mut self.jitter, entry.failures));
         self.settle(key);
@@ -302,7 +302,7 @@ impl<K: Ord + Clone, V: Eq + Clone> Converge<K, V> {
 
     /// Nothing that was acknowledged can be relied on until it has been seen.
     fn doubt(&mut self) {
-        self.entries.values_mut().for_each(|entry| entry.verified_at = None);
+        self.audit.proof_counts_from = Some(self.now);
         // An audit that is under way may have asked before the loss: it is dropped, and the next asks for everything.
         self.audit.waiting.clear();
         self.audit.asked = None;
@@ -399,11 +399,11 @@ impl<K: Ord + Clone, V: Eq + Clone> Converge<K, V> {
         let now = self.now;
         self.audit.next_at = now + self.jitter.within(self.settings.audit_period);
         self.removed.retain(|_, until| *until > now);
-        let last_start = self.audit.started_at.replace(now);
-        let seen_since = |entry: &Entry<V>| {
-            entry.verified_at.is_some_and(|seen| last_start.is_none_or(|start| seen > start))
-        };
-        let held = self.entries.iter().filter(|(_, entry)| entry.settled().is_some() && !seen_since(entry));
+        let since = self.audit.proof_counts_from.replace(now);
+        // A write or an observation proves something about the time when it was asked for, not when its answer came.
+        let is_proven =
+            |entry: &Entry<V>| entry.proven_at.is_some_and(|at| since.is_none_or(|since| at > since));
+        let held = self.entries.iter().filter(|(_, entry)| entry.settled().is_some() && !is_proven(entry));
         self.audit.waiting = held.map(|(key, _)| key).chain(self.removed.keys()).cloned().collect();
     }
 
@@ -426,17 +426,19 @@ impl<K: Ord + Clone, V: Eq + Clone> Converge<K, V> {
             return None;
         }
         let keys = questions.keys().cloned().collect();
-        let audit = self.audit.ask(questions, self.now + self.settings.observe_timeout);
+        let audit = self.audit.ask(questions, self.now, self.now + self.settings.observe_timeout);
         self.counters.observations += 1;
         Some(Output::Observe { audit, keys })
     }
 
     /// Compares what an observation found, counts the differences, and has them repaired.
     fn observed(&mut self, audit: u64, copies: Vec<(K, Option<Held<V>>)>) {
-        let Some(mut questions) = self.audit.answered(audit) else { return };
+        let Some(Asked { mut questions, asked_at, .. }) = self.audit.answered(audit) else { return };
         for (key, found) in copies {
             match (questions.remove(&key), found) {
-                (Some(Question::Held(generation)), found) => self.compare(&key, generation, found.as_ref()),
+                (Some(Question::Held(generation)), found) => {
+                    self.compare(&key, generation, found.as_ref(), asked_at);
+                }
                 (Some(Question::Removed) | None, Some(held)) => self.unexpected(&key, held),
                 (Some(Question::Removed) | None, None) => {}
             }
@@ -448,12 +450,12 @@ impl<K: Ord + Clone, V: Eq + Clone> Converge<K, V> {
     }
 
     /// Compares a key that was quiet when it was asked for.
-    fn compare(&mut self, key: &K, generation: Generation, found: Option<&Held<V>>) {
+    fn compare(&mut self, key: &K, generation: Generation, found: Option<&Held<V>>, asked_at: Instant) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         // Written since: the answer may be from before or after.
         let Some(held) = entry.settled().filter(|held| held.generation == generation) else { return };
         if found == Some(held) {
-            entry.verified_at = Some(self.now);
+            entry.proven_at = Some(asked_at);
             return;
         }
         match found {

@@ -68,8 +68,8 @@ pub(crate) struct Entry<V> {
     pub(crate) failures: u32,
     /// End of the back-off.
     pub(crate) retry_at: Option<Instant>,
-    /// When copy and truth were last seen to be equal; `None` when a doubt has come up since.
-    pub(crate) verified_at: Option<Instant>,
+    /// When the newest question was asked whose answer showed that the copy is as it should be.
+    pub(crate) proven_at: Option<Instant>,
     /// The key's place in the queue of keys to write.
     pub(crate) place: Option<u64>,
     /// The time at which it is reviewed by the clock.
@@ -86,7 +86,7 @@ impl<V: Eq + Clone> Entry<V> {
             in_flight: None,
             failures: 0,
             retry_at: None,
-            verified_at: None,
+            proven_at: None,
             place: None,
             timer: None,
             pending: false,
@@ -188,18 +188,12 @@ impl<V: Eq + Clone> Entry<V> {
     }
 
     /// Takes the end of the write in flight into account. `renew_at` is used if the write stored a value.
-    pub(crate) fn finish(
-        &mut self,
-        flight: InFlight<V>,
-        outcome: &Outcome<V>,
-        now: Instant,
-        renew_at: Option<Instant>,
-    ) {
+    pub(crate) fn finish(&mut self, flight: InFlight<V>, outcome: &Outcome<V>, renew_at: Option<Instant>) {
         assert!(self.in_flight.is_none(), "the write was taken out of flight");
         match outcome {
             Outcome::Applied { .. } => {
                 self.failures = 0;
-                self.verified_at = Some(now);
+                self.proven_at = Some(flight.sent_at);
                 self.acknowledged = match flight.value {
                     Some(value) => Acknowledged::Present {
                         held: Held { value, generation: flight.generation },

@@ -110,6 +110,20 @@ fn after_a_reconnect_a_loss_is_found_at_once() {
     world.assert_converged();
 }
 
+/// Found by the replay of incident 1, seed 346.
+#[test]
+fn an_answer_from_before_a_doubt_proves_nothing_after_it() {
+    let mut world = World::new(settings(), 1);
+    world.set(1, 7);
+    world.apply(0);
+    world.lose_data();
+    world.core.handle(world.now, Input::Doubtful);
+    world.deliver(0);
+    world.elapse(settings().doubt_spread);
+    world.answer();
+    assert_eq!(world.core.counters().drift.missing, 1);
+}
+
 #[test]
 fn nothing_is_sent_to_a_copy_that_cannot_be_reached_and_everything_once_it_can() {
     let mut world = stored();
