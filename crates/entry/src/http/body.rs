@@ -147,11 +147,17 @@ impl Body for Download {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.get_mut().content {
-            Content::Ready(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Content::Ready(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Content::Relayed(relayed) => relayed.poll_frame(context),
+        let this = self.get_mut();
+        let relayed = match &mut this.content {
+            Content::Ready(bytes) if bytes.is_empty() => return Poll::Ready(None),
+            Content::Ready(bytes) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Content::Relayed(relayed) => relayed,
+        };
+        let polled = relayed.poll_frame(context);
+        if let (Poll::Ready(Some(Err(_))), Some(flight)) = (&polled, &this.flight) {
+            flight.broke_off();
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -172,10 +178,8 @@ impl Body for Download {
 impl Relayed {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        match &frame {
-            Some(Ok(frame)) => drop(self.metrics.bytes_down.inc_by(data_bytes(frame))),
-            Some(Err(error)) => tracing::debug!(%error, "a service broke off in the middle of a response"),
-            None => {}
+        if let Some(Ok(frame)) = &frame {
+            self.metrics.bytes_down.inc_by(data_bytes(frame));
         }
         // A body of known length is not asked again after its last byte.
         self.has_ended |= frame.is_none() || self.body.is_end_stream();

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bowline_identity::tls;
+use bowline_rt::net::reset_on_close;
 use bowline_rt::time::{now, sleep};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -51,6 +52,7 @@ pub(super) async fn version(stream: &mut tls::Stream) -> io::Result<(Version, By
 /// What is known of a connection's use; shared by the connection and its requests.
 #[derive(Debug)]
 pub(super) struct Activity {
+    version: Version,
     state: Mutex<State>,
     /// The place among the listener's connections, which upgraded streams keep as well.
     _slot: Slot,
@@ -62,6 +64,8 @@ struct State {
     idle_since: Instant,
     /// When the first byte of a request came that is not complete yet.
     head_since: Option<Instant>,
+    /// A response broke off: an orderly end of the connection could pass for the end of the response.
+    is_broken: bool,
 }
 
 /// What should happen to a connection.
@@ -76,13 +80,13 @@ pub(super) enum Verdict {
 }
 
 impl Activity {
-    pub fn new(slot: Slot) -> Self {
-        let state = State { requests: 0, idle_since: now(), head_since: None };
-        Self { state: Mutex::new(state), _slot: slot }
+    pub fn new(version: Version, slot: Slot) -> Self {
+        let state = State { requests: 0, idle_since: now(), head_since: None, is_broken: false };
+        Self { version, state: Mutex::new(state), _slot: slot }
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        // The state is three numbers that are never half written.
+        // The state is a few values that are never half written.
         look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -105,13 +109,23 @@ impl Activity {
     }
 
     /// Whether nothing would be lost if the connection closed now.
-    pub fn is_unused(&self, version: Version) -> bool {
-        self.with(|state| state.requests == 0 && (state.head_since.is_none() || version == Version::Http2))
+    pub fn is_unused(&self) -> bool {
+        let is_http2 = self.version == Version::Http2;
+        self.with(|state| state.requests == 0 && (state.head_since.is_none() || is_http2))
+    }
+
+    fn is_broken(&self) -> bool {
+        self.with(|state| state.is_broken)
+    }
+
+    /// The grace time is over: what is still being sent is broken off.
+    pub fn cut(&self) {
+        self.with(|state| state.is_broken |= state.requests > 0);
     }
 
     /// Judges the connection. HTTP/2 sends bytes that belong to no request, so only idleness counts there.
-    pub fn verdict(&self, version: Version, idle_timeout: Duration) -> Verdict {
-        let now = now();
+    pub fn verdict(&self, idle_timeout: Duration) -> Verdict {
+        let (now, version) = (now(), self.version);
         self.with(|state| {
             if state.requests > 0 {
                 return Verdict::Wait(now + HEAD_TIMEOUT);
@@ -131,6 +145,15 @@ impl Activity {
 #[derive(Debug)]
 pub(super) struct Busy(Arc<Activity>);
 
+impl Busy {
+    /// A response broke off. Over HTTP/2 that is told for the one stream.
+    pub fn broke_off(&self) {
+        if self.0.version == Version::Http1 {
+            self.0.with(|state| state.is_broken = true);
+        }
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.with(|state| {
@@ -140,10 +163,14 @@ impl Drop for Busy {
     }
 }
 
-/// A connection as hyper sees it: what was read before comes first, reading is noted, and a client that does not read
-/// for [`WRITE_STALL_TIMEOUT`] is an error.
+/// Why a [`ClientStream`] has its stream.
+const HELD: &str = "the stream is taken only with the whole";
+
+/// A connection as hyper sees it: what was read before comes first, reading is noted, a client that does not read
+/// for [`WRITE_STALL_TIMEOUT`] is an error, and a response that broke off ends in a reset.
 pub(super) struct ClientStream {
-    stream: Rewound<tls::Stream>,
+    /// Absent only after [`ClientStream::into_inner`].
+    stream: Option<Rewound<tls::Stream>>,
     activity: Arc<Activity>,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -154,12 +181,16 @@ impl ClientStream {
         if !read_before.is_empty() {
             activity.bytes_came();
         }
-        Self { stream: Rewound::new(stream, read_before), activity, stalled: None }
+        Self { stream: Some(Rewound::new(stream, read_before)), activity, stalled: None }
     }
 
     /// The connection itself: no longer HTTP, and free to be silent.
-    pub fn into_inner(self) -> Rewound<tls::Stream> {
-        self.stream
+    pub fn into_inner(mut self) -> Rewound<tls::Stream> {
+        self.stream.take().expect(HELD)
+    }
+
+    fn stream(&mut self) -> Pin<&mut Rewound<tls::Stream>> {
+        Pin::new(self.stream.as_mut().expect(HELD))
     }
 
     fn stall<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -178,6 +209,16 @@ impl ClientStream {
     }
 }
 
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        if let Some(stream) = &self.stream
+            && self.activity.is_broken()
+        {
+            reset_on_close(stream.inner().tcp());
+        }
+    }
+}
+
 impl AsyncRead for ClientStream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -186,7 +227,7 @@ impl AsyncRead for ClientStream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(context, buffer);
+        let polled = this.stream().poll_read(context, buffer);
         if buffer.filled().len() > before {
             this.activity.bytes_came();
         }
@@ -197,7 +238,7 @@ impl AsyncRead for ClientStream {
 impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_write(context, bytes);
+        let polled = this.stream().poll_write(context, bytes);
         this.stall(context, polled)
     }
 
@@ -207,23 +248,26 @@ impl AsyncWrite for ClientStream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
+        let polled = this.stream().poll_write_vectored(context, slices);
         this.stall(context, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.as_ref().expect(HELD).is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_flush(context);
+        let polled = this.stream().poll_flush(context);
         this.stall(context, polled)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_shutdown(context);
+        if this.activity.is_broken() {
+            return Poll::Ready(Ok(()));
+        }
+        let polled = this.stream().poll_shutdown(context);
         this.stall(context, polled)
     }
 }

@@ -34,13 +34,13 @@ pub(super) async fn serve<O: Opener>(shared: Arc<Shared<O>>, accepted: Accepted,
     };
     let Ok(Ok((version, read_before))) = first else { return };
     let is_tls = stream.is_tls();
-    let activity = Arc::new(Activity::new(slot));
+    let activity = Arc::new(Activity::new(version, slot));
     let stream = TokioIo::new(ClientStream::new(stream, read_before, activity.clone()));
     let connection = Connection { client, is_tls, activity: activity.clone(), ending: ending.clone() };
     let service = service_fn(move |request: Request<Incoming>| {
         proxy::serve(shared.clone(), connection.clone(), request)
     });
-    let watch = Watch { activity, version, idle_timeout, ending };
+    let watch = Watch { activity, idle_timeout, ending };
     let result = match version {
         Version::Http1 => {
             let connection = http1::Builder::new()
@@ -75,7 +75,6 @@ pub(super) async fn serve<O: Opener>(shared: Arc<Shared<O>>, accepted: Accepted,
 /// Watches over a connection while hyper serves it.
 struct Watch {
     activity: Arc<Activity>,
-    version: Version,
     idle_timeout: Duration,
     ending: Ending,
 }
@@ -92,16 +91,19 @@ impl Watch {
         loop {
             tokio::select! {
                 biased;
-                () = self.ending.cut.cancelled() => return Err("the grace time is over".to_owned()),
+                () = self.ending.cut.cancelled() => {
+                    self.activity.cut();
+                    return Err("the grace time is over".to_owned());
+                }
                 result = connection.as_mut() => return result.map_err(|error| error.to_string()),
                 () = self.ending.shutdown.cancelled(), if !is_closing => {
                     close(connection.as_mut());
                     is_closing = true;
                     check_at = now() + CLOSE_LIMIT;
                 }
-                () = sleep_until(check_at) => match self.activity.verdict(self.version, self.idle_timeout) {
+                () = sleep_until(check_at) => match self.activity.verdict(self.idle_timeout) {
                     Verdict::TooSlow => return Err("a request head came too slowly".to_owned()),
-                    _ if is_closing && self.activity.is_unused(self.version) => return Ok(()),
+                    _ if is_closing && self.activity.is_unused() => return Ok(()),
                     _ if is_closing => check_at = now() + CLOSE_LIMIT,
                     Verdict::Idle => {
                         close(connection.as_mut());

@@ -58,7 +58,7 @@ pub enum ConnectPolicy {
 /// How an HTTP entry serves.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `<service>.<domain>` leads to the service. Lower case, without a leading dot.
+    /// `<service>.<domain>` leads to the service. In any case, dots around it do not matter.
     pub domain: String,
     /// Hosts besides those, in lower case and without a port.
     pub routes: BTreeMap<String, ServiceName>,
@@ -120,7 +120,8 @@ struct Shared<O> {
 impl<O: Opener> Entry<O> {
     /// An entry that reaches services through `opener`.
     #[must_use]
-    pub fn new(opener: Arc<O>, settings: Settings, metrics: Metrics) -> Self {
+    pub fn new(opener: Arc<O>, mut settings: Settings, metrics: Metrics) -> Self {
+        settings.domain = settings.domain.trim_matches('.').to_ascii_lowercase();
         let pool = Pool::new(opener, settings.upstream_idle_timeout, metrics.clone());
         let places = Arc::new(Semaphore::new(settings.requests_max));
         Self(Arc::new(Shared { settings, metrics, pool, places }))
@@ -143,6 +144,7 @@ impl<O: Opener> Entry<O> {
             () = accepting => {}
             () = shared.pool.sweep() => {}
         }
+        shared.pool.clear();
     }
 }
 

@@ -155,6 +155,11 @@ impl<O: Opener> Pool<O> {
             self.shelf.drop_old();
         }
     }
+
+    /// Closes all unused connections.
+    pub fn clear(&self) {
+        self.shelf.with(|idle| *idle = Idle::default());
+    }
 }
 
 fn log_end(result: Result<(), hyper::Error>) {

@@ -46,19 +46,26 @@ pub(super) struct Flight {
     metrics: Metrics,
     /// The place among the requests of this entry.
     place: Option<OwnedSemaphorePermit>,
-    _busy: Busy,
+    busy: Busy,
 }
 
 impl Flight {
     fn new(request_id: RequestId, connection: &Connection, metrics: Metrics) -> Self {
         metrics.request_began();
         let busy = connection.activity.begin();
-        Self { request_id, service: None, outcome: None, began: now(), metrics, place: None, _busy: busy }
+        Self { request_id, service: None, outcome: None, began: now(), metrics, place: None, busy }
     }
 
     /// Where it goes is known.
     pub fn is_for(&mut self, service: &ServiceName) {
         self.service = Some(service.clone());
+    }
+
+    /// Its response broke off.
+    pub fn broke_off(&self) {
+        tracing::debug!(request_id = %self.request_id, "a service broke off in the middle of a response");
+        self.metrics.failed(Reason::ServiceBroken);
+        self.busy.broke_off();
     }
 
     fn responded(&mut self, status: StatusCode, reason: Option<Reason>) {

@@ -1,6 +1,7 @@
 //! What goes wrong behind the entry: what the client is told, and what is tried again.
 
 use bowline_model::Reason;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{assert_has, counters, status};
 use crate::http::Settings;
@@ -77,6 +78,14 @@ async fn a_response_that_breaks_off_is_cut_and_not_finished() {
     let response = world.get("").await;
     assert_eq!(status(&response), 200);
     assert!(!response.contains("0\r\n\r\n"), "the end of the body was made up: {response:?}");
+    // HTTP/1.0 has no other end of a body than that of the connection: it must not look orderly.
+    let world = World::start(scripted(&[half]).await, Settings::default()).await;
+    let mut stream = world.dial().await;
+    stream.write_all(b"GET / HTTP/1.0\r\nhost: web.svc.bowline\r\n\r\n").await.unwrap();
+    let mut bytes = Vec::new();
+    let error = stream.read_to_end(&mut bytes).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert!(bytes.ends_with(b"ok") || bytes.is_empty());
 }
 
 #[tokio::test]

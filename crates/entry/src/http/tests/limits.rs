@@ -9,7 +9,7 @@ use super::{assert_has, counters, status};
 use crate::http::Settings;
 use crate::limits::{
     HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX, IDLE_TIMEOUT, REQUEST_STALL_TIMEOUT, RESPONSE_TIMEOUT,
-    WRITE_STALL_TIMEOUT,
+    UPSTREAM_IDLE_TIMEOUT, WRITE_STALL_TIMEOUT,
 };
 use crate::testing::{World, mirror, read_all, read_head, service, until};
 
@@ -32,6 +32,26 @@ async fn a_service_that_does_not_answer_is_given_up() {
     assert_took(began, RESPONSE_TIMEOUT);
     assert_eq!(status(&response), 504);
     assert_has(&response, "bowline-reason: response_timeout\r\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unused_connection_to_a_service_is_closed() {
+    let (closed, mut is_closed) = tokio::sync::mpsc::channel(1);
+    let service = service(move |_, mut stream| {
+        let closed = closed.clone();
+        async move {
+            read_head(&mut stream).await.unwrap();
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            read_all(&mut stream).await;
+            closed.send(()).await.unwrap();
+        }
+    })
+    .await;
+    let world = World::start(service, Settings::default()).await;
+    assert_eq!(status(&world.get("").await), 204);
+    let began = now();
+    is_closed.recv().await.unwrap();
+    assert_took(began, UPSTREAM_IDLE_TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]

@@ -217,7 +217,7 @@ async fn an_early_answer_arrives_while_the_upload_goes_on() {
 }
 
 /// An HTTP/2 client over `stream`.
-async fn http2<B>(world: &World) -> hyper::client::conn::http2::SendRequest<B>
+pub(super) async fn http2<B>(world: &World) -> hyper::client::conn::http2::SendRequest<B>
 where
     B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync,

@@ -73,8 +73,10 @@ async fn the_grace_time_ends_what_does_not_end_by_itself() {
     world.shutdown.cancel();
     time::timeout(LIMIT, world.running).await.unwrap().unwrap();
     assert!(now() - began >= grace && now() - began < grace + Duration::from_secs(2));
-    assert!(stream.read_u8().await.is_err());
-    drop(request);
+    // Neither gets an orderly end.
+    for stream in [&mut stream, &mut request] {
+        assert_eq!(stream.read_u8().await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    }
 }
 
 #[tokio::test]
@@ -112,8 +114,8 @@ async fn an_http2_client_is_told_to_go_away_and_finishes() {
     connection.await.unwrap().unwrap();
 }
 
-#[tokio::test]
-async fn tls_offers_both_versions() {
+/// An entry with TLS, and what its clients need.
+async fn with_tls() -> (World, Connector) {
     let authority = Authority::create("test", 1).unwrap();
     let identity = Identity::Gateway("g1".parse().unwrap());
     let issued = authority.issue(&Request { identity, names: vec!["127.0.0.1".into()], days: 1 }).unwrap();
@@ -123,14 +125,19 @@ async fn tls_offers_both_versions() {
         client_authentication: ClientAuthentication::None,
         alpn: vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()],
     });
-    let world = World::start_with(mirror().await, Settings::default(), acceptor.unwrap()).await;
     let connector = Connector::tls(ClientSettings {
         authority: pem(authority.certificate()),
         credential: None,
         server_name: None,
         alpn: vec![ALPN_HTTP1.to_vec()],
-    })
-    .unwrap();
+    });
+    let world = World::start_with(mirror().await, Settings::default(), acceptor.unwrap()).await;
+    (world, connector.unwrap())
+}
+
+#[tokio::test]
+async fn tls_offers_both_versions() {
+    let (world, connector) = with_tls().await;
     let address = world.address.to_string();
     let mut stream = connector.connect(&address, LIMIT).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: web.svc.bowline\r\nconnection: close\r\n\r\n").await.unwrap();
@@ -145,4 +152,17 @@ async fn tls_offers_both_versions() {
     // A client that does not speak TLS is counted and does no harm.
     assert!(!world.get("").await.contains("200 OK"));
     until("it is counted", || counters(&world).contains("bowline_entry_handshakes_failed_total 1")).await;
+}
+
+#[tokio::test]
+async fn a_client_that_chose_http2_and_fell_silent_does_not_delay_the_end() {
+    let (world, connector) = with_tls().await;
+    let silent = connector.with_alpn(&[ALPN_HTTP2]).connect(&world.address.to_string(), LIMIT).await.unwrap();
+    until("it is served", || world.metrics.connections_open.get() == 1).await;
+    tokio::time::pause();
+    let began = now();
+    world.shutdown.cancel();
+    world.running.await.unwrap();
+    assert!(now() - began < Duration::from_secs(3));
+    drop(silent);
 }

@@ -130,3 +130,21 @@ async fn a_stream_that_breaks_is_reset_and_not_ended() {
     client.write_all(b"x").await.unwrap();
     assert!(client.read_u8().await.unwrap_err().kind() != std::io::ErrorKind::UnexpectedEof);
 }
+
+#[tokio::test]
+async fn connect_is_served_over_http2_too() {
+    let world = World::start(echo().await, open()).await;
+    let mut client = super::requests::http2(&world).await;
+    let request = http::Request::connect("db.svc.bowline:5432").body(String::new()).unwrap();
+    let response = client.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let upgraded = hyper::upgrade::on(response).await.unwrap();
+    let mut stream = hyper_util::rt::TokioIo::new(upgraded);
+    stream.write_all(b"hello").await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert_eq!(read_all(&mut stream).await, "hello");
+    until("the stream is over", || counters(&world).contains("bowline_entry_streams_open 0")).await;
+    // The connection is one still.
+    let request = http::Request::get("http://nowhere/").body(String::new()).unwrap();
+    assert_eq!(client.send_request(request).await.unwrap().status(), 404);
+}
