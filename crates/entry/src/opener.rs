@@ -1,49 +1,19 @@
 //! The door to the rest of the system: opens a stream to a service.
 
-use std::fmt;
-use std::net::SocketAddr;
+use bowline_tunnel::Gateway;
 
-use bowline_model::{Reason, RequestId, ServiceName};
-use tokio::io::{AsyncRead, AsyncWrite};
+pub use bowline_tunnel::{OpenError, OpenRequest, Stream};
 
-/// Bytes both ways.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
-
-/// What is asked of an [`Opener`].
-#[derive(Debug, Clone)]
-pub struct OpenRequest {
-    /// The service to reach, through any agent that offers it.
-    pub service: ServiceName,
-    /// For the logs of everyone on the way.
-    pub request_id: RequestId,
-    /// Who asks.
-    pub client: Option<SocketAddr>,
-}
-
-/// No stream could be opened.
-#[derive(Debug, Clone)]
-pub struct OpenError {
-    /// Why, for programs.
-    pub reason: Reason,
-    /// What happened, for people; may be empty.
-    pub detail: String,
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.detail.as_str() {
-            "" => write!(f, "{}", self.reason),
-            detail => write!(f, "{}: {detail}", self.reason),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
-
-/// Opens streams to services.
+/// Opens streams to services: a [`Gateway`], or a stand-in for it in tests.
 pub trait Opener: Send + Sync + 'static {
     /// Opens a stream, within a bound of its own. Dropping the future gives up without a trace.
+    ///
+    /// A stream that is dropped before its writing side was shut down must not look to the service like an orderly end.
     fn open(&self, request: OpenRequest) -> impl Future<Output = Result<Box<dyn Stream>, OpenError>> + Send;
+}
+
+impl Opener for Gateway {
+    fn open(&self, request: OpenRequest) -> impl Future<Output = Result<Box<dyn Stream>, OpenError>> + Send {
+        Self::open(self, request)
+    }
 }

@@ -52,7 +52,7 @@ pub async fn serve<O: Opener>(
         async move {
             let Accepted { mut stream, client, slot } = accepted;
             let request_id = random::request_id();
-            let open = OpenRequest { service, request_id, client: Some(client) };
+            let open = OpenRequest { service, agent: None, request_id, client: Some(client) };
             let cut = tokio::select! {
                 biased;
                 () = ending.cut.cancelled() => true,
@@ -74,7 +74,7 @@ async fn serve_one(
     open: OpenRequest,
     metrics: &Metrics,
 ) -> bool {
-    let OpenRequest { service, request_id, client } = open.clone();
+    let OpenRequest { service, request_id, client, .. } = open.clone();
     let mut upstream = match opener.open(open).await {
         Ok(upstream) => upstream,
         Err(error) => {

@@ -159,6 +159,7 @@ async fn forward<O: Opener>(
     let upload = Upload::new(body, progress.clone(), shared.metrics.clone());
     let open = OpenRequest {
         service: service.clone(),
+        agent: None,
         request_id: flight.request_id.clone(),
         client: Some(connection.client),
     };

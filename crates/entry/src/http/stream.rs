@@ -34,6 +34,7 @@ pub(super) async fn connect<O: Opener>(
     flight.is_for(&service);
     let open = OpenRequest {
         service: service.clone(),
+        agent: None,
         request_id: flight.request_id.clone(),
         client: Some(connection.client),
     };
