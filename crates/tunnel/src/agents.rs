@@ -5,6 +5,9 @@
 //! it still is the agent's session, and the registry hears of both in the order in which they happened. (The lost
 //! registration of incident 1 was this very race, with I/O outside the lock; here nothing under the lock waits.)
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -211,118 +214,5 @@ impl Table {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::future::BoxFuture;
-
-    use super::*;
-    use crate::directory::{GatewayEntry, Holder, LookupError, Target};
-
-    /// Notes what it is told.
-    #[derive(Default)]
-    struct Notes(Mutex<Vec<String>>);
-
-    impl Directory for Notes {
-        fn publish(&self, agent: &AgentId, services: &[ServiceName]) -> Result<(), PublishError> {
-            lock(&self.0).push(format!("+{agent} {}", services.len()));
-            if services.len() < 3 { Ok(()) } else { Err(PublishError::ShutDown) }
-        }
-        fn withdraw(&self, agent: &AgentId) {
-            lock(&self.0).push(format!("-{agent}"));
-        }
-        fn lookup<'a>(&'a self, _: &'a Target) -> BoxFuture<'a, Result<Arc<[Holder]>, LookupError>> {
-            Box::pin(async { Ok(Arc::from([])) })
-        }
-        fn suspect(&self, _: &Target, _: &bowline_model::GatewayId) {}
-        fn gateways(&self) -> BoxFuture<'_, Result<Vec<GatewayEntry>, LookupError>> {
-            Box::pin(async { Ok(Vec::new()) })
-        }
-        fn pending(&self) -> usize {
-            0
-        }
-        fn store_up(&self) -> bool {
-            true
-        }
-        fn shut_down(&self, _: Duration) -> BoxFuture<'_, ()> {
-            Box::pin(async {})
-        }
-    }
-
-    fn agents(notes: Arc<Notes>, agents_max: usize) -> Agents {
-        let name = |text: &str| text.parse().expect("a name");
-        let zone = "z".parse().expect("a name");
-        let settings = Settings { agents_max, ..Settings::new(name("g"), Epoch::from_bits(1), zone) };
-        Agents::new(notes, &settings)
-    }
-
-    fn login(agent: &str, epoch: u128, generation: u64, services: &[&str]) -> Login {
-        Login {
-            agent: agent.parse().expect("a name"),
-            epoch: Epoch::from_bits(epoch),
-            generation,
-            services: services.iter().map(|name| name.parse().expect("a name")).collect(),
-            version: "test".into(),
-            remote: ([127, 0, 0, 1], 1).into(),
-        }
-    }
-
-    fn names(sessions: &[Arc<Session>]) -> Vec<(String, u64)> {
-        sessions.iter().map(|session| (session.login.agent.to_string(), session.serial)).collect()
-    }
-
-    #[tokio::test]
-    async fn a_new_login_takes_over_at_once_and_the_late_end_of_the_old_one_changes_nothing() {
-        let notes = Arc::new(Notes::default());
-        let agents = agents(notes.clone(), 2);
-        let web = "web".parse().expect("a name");
-        let (old, superseded) = agents.attach(login("a", 1, 5, &["web"])).expect("room");
-        assert!(!superseded);
-        let (new, superseded) = agents.attach(login("a", 2, 0, &["web", "db"])).expect("room");
-        assert!(superseded);
-        assert_eq!(old.ended().await, End::Superseded(Epoch::from_bits(2)));
-        assert_eq!(names(&agents.offering(&web, None)), [("a".into(), 2)]);
-        agents.detach(&old);
-        agents.offer(&old, Vec::new()).expect("nothing happens");
-        assert_eq!(agents.len(), 1);
-        assert!(agents.session(old.serial).is_none());
-        agents.offer(&new, vec!["db".parse().expect("a name")]).expect("room");
-        assert!(agents.offering(&web, None).is_empty());
-        agents.detach(&new);
-        agents.detach(&new);
-        assert_eq!(*lock(&notes.0), ["+a 1", "+a 2", "+a 1", "-a"]);
-    }
-
-    #[tokio::test]
-    async fn within_one_incarnation_the_generation_decides_and_the_table_is_bounded() {
-        let agents = agents(Arc::default(), 1);
-        agents.attach(login("a", 1, 5, &[])).expect("room");
-        assert!(matches!(agents.attach(login("a", 1, 4, &[])), Err(AttachError::Stale)));
-        agents.attach(login("a", 1, 6, &[])).expect("newer");
-        assert!(matches!(agents.attach(login("b", 1, 0, &[])), Err(AttachError::TooMany(1))));
-    }
-
-    #[tokio::test]
-    async fn an_agent_that_cannot_be_published_is_not_attached() {
-        let agents = agents(Arc::default(), 9);
-        let refused = agents.attach(login("a", 1, 0, &["x", "y", "z"]));
-        assert!(matches!(refused, Err(AttachError::Unpublished(_))));
-        assert_eq!(agents.len(), 0);
-        assert!(agents.offering(&"x".parse().expect("a name"), None).is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_named_agent_is_the_only_one_that_is_offered() {
-        let agents = agents(Arc::default(), 100);
-        for index in 0..20 {
-            agents.attach(login(&format!("a{index}"), 1, 0, &["web"])).expect("room");
-        }
-        let web = "web".parse().expect("a name");
-        assert_eq!(agents.offering(&web, None).len(), limits::LOCAL_AGENTS_ASKED_MAX);
-        let seven: AgentId = "a7".parse().expect("a name");
-        assert_eq!(names(&agents.offering(&web, Some(&seven))), [("a7".into(), 8)]);
-        assert!(agents.offering(&"db".parse().expect("a name"), Some(&seven)).is_empty());
     }
 }

@@ -77,3 +77,59 @@ impl std::fmt::Debug for Slot {
         f.write_str("Slot")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bowline_rt::net::{Listener, TcpStream, connect};
+    use bowline_rt::task::{JoinHandle, spawn};
+    use bowline_rt::time::timeout;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    const BOUND: Duration = Duration::from_secs(10);
+
+    /// A slot that is being watched, and the other end of its stream.
+    async fn watched() -> (Arc<Slot>, JoinHandle<Watched>, TcpStream) {
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("a port");
+        let address = listener.local_addr().expect("it listens");
+        let (near, far) = tokio::join!(connect(address, BOUND), listener.accept());
+        let slot = Arc::new(Slot::new(tls::Stream::Plain(far.expect("a connection").0)));
+        let watch = spawn("watch", {
+            let slot = slot.clone();
+            async move { slot.watch().await }
+        });
+        // The watcher has been polled once when it holds its waker.
+        while lock(&slot.0).watcher.is_none() {
+            bowline_rt::task::yield_now().await;
+        }
+        (slot, watch, near.expect("a connection"))
+    }
+
+    #[tokio::test]
+    async fn taking_the_stream_ends_the_watch() {
+        let (slot, watch, _peer) = watched().await;
+        assert!(slot.take().is_some());
+        assert!(slot.take().is_none());
+        let ended = timeout(BOUND, watch).await.expect("in time").expect("no panic");
+        assert_eq!(ended, Watched::Taken);
+    }
+
+    #[tokio::test]
+    async fn an_end_and_a_word_out_of_turn_are_both_the_death_of_an_idle_tunnel() {
+        for talks in [false, true] {
+            let (slot, watch, mut peer) = watched().await;
+            if talks {
+                peer.write_all(b"x").await.expect("open");
+            } else {
+                drop(peer);
+            }
+            let ended = timeout(BOUND, watch).await.expect("in time").expect("no panic");
+            assert_eq!(ended, Watched::Dead);
+            assert!(slot.take().is_none());
+        }
+    }
+}

@@ -48,6 +48,10 @@ pub(crate) async fn serve(gateway: Arc<Inner>, mut stranger: Stranger) {
         Ok(HTTP2_PREAMBLE) => serve_control(gateway, stranger).await,
         Ok(TUNNEL_PREAMBLE) => serve_tunnel(&gateway, stranger).await,
         Ok(_) => gateway.agent_port.stranger("a connection speaks another protocol", stranger.remote, None),
+        // A port that is only looked at, as load balancers do.
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            tracing::debug!(remote = %stranger.remote, "a connection was closed before it said who it is");
+        }
         Err(error) => gateway.agent_port.stranger("a connection said nothing", stranger.remote, Some(&error)),
     }
 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
-use crate::agent::{Login, Manner, log_in};
+use bowline_proto::frame;
+use bowline_proto::v1::{Open, Opened, from_gateway::Message};
+
+use crate::agent::{Login, Manner, dial, log_in};
 use crate::zone::{BOUND, Zone, soon, start, until};
 
 #[tokio::test]
@@ -41,10 +44,23 @@ async fn the_grace_time_bounds_a_drain_and_a_stubborn_agent_is_served_until_then
     let mut stubborn = log_in(rig.agents, Login::new("a", &["web"])).await.unwrap();
     let gateway = rig.gateway.clone();
     let drain =
-        bowline_rt::task::spawn("drain", async move { gateway.drain(Duration::from_millis(200)).await });
-    let news = stubborn.next_news().await.unwrap();
-    assert!(matches!(news, bowline_proto::v1::from_gateway::Message::Drain(_)), "{news:?}");
+        bowline_rt::task::spawn("drain", async move { gateway.drain(Duration::from_millis(1_500)).await });
+    // The request to move and the first tickets come in any order.
+    let (mut tickets, mut told) = (Vec::new(), false);
+    while tickets.is_empty() || !told {
+        match stubborn.next().await.unwrap() {
+            Message::Dial(dial) => tickets = dial.tickets,
+            message => told |= matches!(message, Message::Drain(_)),
+        }
+    }
     assert!(zone.holds("g1", "a"), "a draining path is better than none");
+    let connector = stubborn.login.connector.clone();
+    let mut tunnel = dial(rig.agents, &connector, tickets[0].clone()).await;
+    let (opened, ()) = tokio::join!(rig.open("web"), async {
+        frame::read::<Open>(&mut tunnel, 1_024).await.unwrap();
+        frame::write(&mut tunnel, &Opened::default()).await.unwrap();
+    });
+    let _stream = opened.unwrap();
     soon("the end of the drain", drain).await.unwrap();
     assert!(!zone.holds("g1", "a"));
     assert!(stubborn.next_news().await.is_err());
