@@ -56,6 +56,34 @@ async fn a_dead_holder_costs_a_hedge_and_is_suspected_afterwards() {
 }
 
 #[tokio::test]
+async fn a_holder_that_hangs_costs_one_hedge_and_is_then_asked_last() {
+    let zone = Zone::default();
+    let hedge = Duration::from_millis(300);
+    let near = start(&zone, "near", |settings| settings.route.hedge_after = hedge).await;
+    let far = start(&zone, "far", |_| {}).await;
+    log_in(far.agents, Login::new("a", &["web"])).await.unwrap().serve(Manner::Echo);
+    far.settled("a", 2, 0).await;
+    let (address, listener) = dead().await;
+    zone.pretend("hangs", "a", "web", address);
+    let mut held = Vec::new();
+    let first = soon("the dead one to be asked", async {
+        loop {
+            let began = now();
+            assert_eq!(echo(near.open("web").await.unwrap(), "x").await, "a:x");
+            if now() - began >= hedge {
+                return held.push(listener.accept().await.unwrap());
+            }
+        }
+    });
+    first.await;
+    for _ in 0..10 {
+        assert_eq!(echo(near.open("web").await.unwrap(), "x").await, "a:x");
+    }
+    let asked_again = bowline_rt::time::timeout(Duration::ZERO, listener.accept()).await;
+    assert!(asked_again.is_err(), "it is asked last, which nobody had to be");
+}
+
+#[tokio::test]
 async fn of_two_that_are_ready_one_wins_and_the_other_keeps_its_tunnel() {
     let zone = Zone::default();
     // Both are asked at once.

@@ -201,3 +201,44 @@ async fn the_end_of_one_direction_leaves_the_other_open_and_a_cut_is_no_end() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_read_stalls_nobody_else() {
+    let zone = Zone::default();
+    let rig = start(&zone, "g1", |_| {}).await;
+    log_in(rig.agents, Login::new("a", &["web"])).await.unwrap().serve(Manner::Echo);
+    let mut stalled = rig.open("web").await.unwrap();
+    let chunk = vec![b'x'; 1 << 20];
+    // Written until nothing moves any more: the buffers of the kernels are full.
+    let mut written = 0_usize;
+    while let Ok(result) = bowline_rt::time::timeout(Duration::from_millis(300), stalled.write(&chunk)).await
+    {
+        written += result.unwrap();
+        assert!(written < 1 << 30, "somebody buffers without a bound");
+    }
+    for _ in 0..10 {
+        let text = "y".repeat(100_000);
+        assert!(echo(rig.open("web").await.unwrap(), &text).await == format!("a:{text}"));
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_agents_and_streams_that_have_gone() {
+    let zone = Zone::default();
+    let rig = start(&zone, "g1", |_| {}).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let mut settled = 0;
+    for epoch in 1..=40 {
+        log_in(rig.agents, Login { epoch, ..Login::new("a", &["web"]) }).await.unwrap().serve(Manner::Echo);
+        assert_eq!(echo(rig.open("web").await.unwrap(), "x").await, "a:x");
+        if epoch == 4 {
+            until("the first ones to be gone", || {
+                rig.tunnels("a") == Some((3, 0)) || rig.tunnels("a") == Some((2, 0))
+            })
+            .await;
+            settled = tasks() + 4;
+        }
+    }
+    until("the tasks of the others to end", || tasks() <= settled).await;
+    assert_eq!(rig.metric("agents_superseded_total"), 39);
+}
