@@ -20,6 +20,8 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Tunnels of all agents together.
     pub tunnels: Tunnels,
+    /// Why gateways may be missing from the list, if that is so: the store did not say which there are.
+    pub incomplete: Option<String>,
 }
 
 /// A gateway.
@@ -147,7 +149,7 @@ impl Status {
                 gateways: owned(of_gateways),
             })
             .collect();
-        Self { asked, gateways, agents, services, tunnels }
+        Self { asked, gateways, agents, services, tunnels, incomplete: None }
     }
 }
 

@@ -108,7 +108,7 @@ pub struct Loaded<T> {
     /// The values.
     pub config: T,
     source: Option<text::Source>,
-    overridden: BTreeMap<&'static str, &'static str>,
+    overridden: BTreeMap<&'static str, String>,
 }
 
 impl<T: RoleConfig> Loaded<T> {
@@ -131,17 +131,17 @@ impl<T: RoleConfig> Loaded<T> {
         Ok(Self { config, source: Some(source), overridden: BTreeMap::new() })
     }
 
-    /// Puts `value`, if there is one, over the value of `key`; `origin` names the flag and the variable.
+    /// Puts `value`, if there is one, over the value of `key`; `origin` names the flag or variable that it came from.
     pub fn set<V>(
         &mut self,
         key: &'static str,
-        origin: &'static str,
+        origin: &str,
         value: Option<V>,
         slot: impl FnOnce(&mut T) -> &mut V,
     ) {
         if let Some(value) = value {
             *slot(&mut self.config) = value;
-            self.overridden.insert(key, origin);
+            self.overridden.insert(key, origin.to_owned());
         }
     }
 
@@ -159,7 +159,7 @@ impl<T: RoleConfig> Loaded<T> {
 
     fn place(&self, key: &str) -> Option<String> {
         if let Some(origin) = self.overridden.get(key) {
-            return Some((*origin).to_owned());
+            return Some(origin.clone());
         }
         self.source.as_ref().map(|source| source.place_of(key))
     }

@@ -43,3 +43,21 @@ pub const CONNECTIONS_MAX: usize = 16;
 
 /// Longest domain of services, in bytes: a service and an agent stand before it in a host name of at most 253.
 pub const DOMAIN_BYTES_MAX: usize = 253 - 2 * 64;
+
+/// Most hosts that an http entry may list besides those of its domain.
+pub const ROUTES_MAX: usize = 1_000;
+
+/// Highest value of a limit that an operator may set: more is a slip, and memory must stay bounded.
+pub const LIMIT_MAX: usize = 1_000_000;
+
+/// Most databases that a store may have.
+pub const DATABASES_MAX: usize = 1_024;
+
+/// What a drain may take beyond its grace: the registry withdraws, and what was cut comes to its end.
+pub const DRAIN_SLACK: Duration = Duration::from_secs(5);
+
+/// How long the development set-up waits for running streams when it is stopped.
+pub const DEV_GRACE: Duration = Duration::from_secs(2);
+
+/// Pause of the demo after an accept that failed.
+pub const DEMO_ACCEPT_PAUSE: Duration = Duration::from_millis(100);

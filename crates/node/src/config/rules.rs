@@ -11,9 +11,12 @@ use std::net::SocketAddr;
 
 use bowline_model::limits::{NAME_BYTES_MAX, SERVICES_PER_AGENT_MAX};
 
+use super::server::LimitsConfig;
 use super::value::{host_port, is_loopback, is_loopback_host};
 use super::{AgentConfig, Problem, ServerConfig, StoreConfig};
-use crate::limits::{CONNECTIONS_MAX, DOMAIN_BYTES_MAX, JOIN_MAX, TCP_LISTENERS_MAX};
+use crate::limits::{
+    CONNECTIONS_MAX, DATABASES_MAX, DOMAIN_BYTES_MAX, JOIN_MAX, LIMIT_MAX, ROUTES_MAX, TCP_LISTENERS_MAX,
+};
 
 const GIVE_A_CERTIFICATE: &str = "give it a certificate in [tls] (`bowline ca init`, then `bowline ca issue gateway NAME`), \
      listen on 127.0.0.1, or set insecure_plaintext = true if every network on the way is trusted";
@@ -30,6 +33,12 @@ pub struct Verdict {
 impl Verdict {
     fn problem(&mut self, key: impl Into<String>, text: impl Into<String>, advice: impl Into<String>) {
         self.problems.push(Problem::new(key, text, advice));
+    }
+
+    fn check_range(&mut self, key: &str, value: usize, max: usize) {
+        if !(1..=max).contains(&value) {
+            self.problem(key, format!("{value} is out of range; from 1 to {max} is possible"), "");
+        }
     }
 
     /// A port that clients of any kind can talk to without TLS.
@@ -65,7 +74,16 @@ pub fn server(config: &ServerConfig) -> Verdict {
     check_peers_port(config, &mut verdict);
     check_admin_port(config, &mut verdict);
     check_tcp(config, &mut verdict);
+    check_limits(&config.limits, &mut verdict);
     verdict
+}
+
+fn check_limits(limits: &LimitsConfig, verdict: &mut Verdict) {
+    let LimitsConfig { agents, streams, connections, requests } = *limits;
+    verdict.check_range("limits.agents", agents, LIMIT_MAX);
+    verdict.check_range("limits.streams", streams, LIMIT_MAX);
+    verdict.check_range("limits.connections", connections, LIMIT_MAX);
+    verdict.check_range("limits.requests", requests, LIMIT_MAX);
 }
 
 fn check_domain(domain: &str, verdict: &mut Verdict) {
@@ -109,6 +127,17 @@ fn check_http(config: &ServerConfig, verdict: &mut Verdict) {
     let insecure = http.insecure_plaintext || config.insecure_plaintext;
     let has_certificate = http.certificate.is_some() || config.tls.is_some();
     check_client_port("http", (&http.listen, http.tls, insecure), has_certificate, verdict);
+    if http.routes.len() > ROUTES_MAX {
+        let text = format!("{} hosts; at most {ROUTES_MAX} are possible", http.routes.len());
+        verdict.problem("http.routes", text, "use host names of the domain for the rest");
+    }
+    let plain = |host: &str| {
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase())
+    };
+    if let Some(host) = http.routes.keys().find(|host| !plain(host) || host.contains([':', '/'])) {
+        let text = format!("`{host}` is not a host name");
+        verdict.problem("http.routes", text, "write it in lower case, without a port");
+    }
     if http.connect && !is_loopback(&http.listen) && config.tokens_file.is_none() {
         verdict.problem(
             "http.connect",
@@ -233,6 +262,10 @@ fn check_join(config: &AgentConfig, has_token: bool, verdict: &mut Verdict) {
         if let Err(error) = host_port(gateway) {
             verdict.problem(format!("join[{index}]"), error.to_string(), "");
         }
+        if config.join[..index].contains(gateway) {
+            let text = format!("{gateway} is listed twice");
+            verdict.problem(format!("join[{index}]"), text, "remove one");
+        }
     }
     let Some(remote) = config.join.iter().find(|gateway| !is_loopback_host(gateway)) else { return };
     if config.tls.is_none() {
@@ -287,6 +320,8 @@ fn check_services(config: &AgentConfig, verdict: &mut Verdict) {
 pub fn store(config: &StoreConfig, has_password: bool) -> Verdict {
     let mut verdict = Verdict::default();
     verdict.check_plaintext("listen", &config.listen, config.tls.is_some(), config.insecure_plaintext);
+    verdict.check_range("clients", config.clients, LIMIT_MAX);
+    verdict.check_range("databases", config.databases, DATABASES_MAX);
     let has_authority = config.tls.as_ref().is_some_and(|tls| tls.ca.is_some());
     if !is_loopback(&config.listen) && !has_password && !has_authority {
         verdict.problem(

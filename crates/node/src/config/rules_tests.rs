@@ -44,6 +44,14 @@ fn the_http_entry_off_loopback_needs_tls_and_tokens_for_connect() {
 }
 
 #[test]
+fn hosts_and_limits_are_in_range() {
+    check_server("[http]\nroutes = { 'www.example.com' = 'web' }\n", &[], 0);
+    check_server("[http]\nroutes = { 'WWW.example.com' = 'web' }\n", &["http.routes"], 0);
+    check_server("[http]\nroutes = { 'www.example.com:80' = 'web' }\n", &["http.routes"], 0);
+    check_server("[limits]\nagents = 0\nstreams = 99999999\n", &["limits.agents", "limits.streams"], 0);
+}
+
+#[test]
 fn the_port_for_agents_off_loopback_needs_tls_and_a_way_to_authenticate() {
     let open = "[agents]\nlisten = '10.0.0.1:7100'\n";
     check_server(open, &["agents.listen", "agents.listen"], 0);
@@ -117,6 +125,7 @@ fn an_agent_verifies_gateways_and_proves_who_it_is() {
     check_agent(&format!("{remote}insecure_plaintext = true\n"), true, &[], 1);
     check_agent("join = []\n", false, &["join"], 0);
     check_agent("join = ['nowhere']\n", true, &["join[0]", "join"], 0);
+    check_agent("join = ['localhost:1', 'localhost:1']\n", false, &["join[1]"], 0);
     check_agent("connections = 0\n", false, &["connections"], 0);
 }
 

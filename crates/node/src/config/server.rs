@@ -1,10 +1,13 @@
 //! What a gateway (`bowline server`) can be told.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bowline_model::{AgentId, GatewayId, ServiceName, ZoneName};
+use bowline_entry::limits as entry;
+use bowline_model::{GatewayId, ServiceName, ZoneName};
+use bowline_tunnel::limits as tunnel;
 use serde::{Deserialize, Serialize};
 
 use super::RoleConfig;
@@ -50,6 +53,8 @@ pub struct ServerConfig {
     pub tcp: Vec<TcpConfig>,
     /// Where the registry is kept.
     pub store: StoreLinkConfig,
+    /// How much of everything there may be.
+    pub limits: LimitsConfig,
     /// This gateway's certificate and the authority it trusts.
     pub tls: Option<TlsFiles>,
     /// Logging.
@@ -73,6 +78,12 @@ pub struct HttpConfig {
     pub insecure_plaintext: bool,
     /// Whether HTTP CONNECT (`bowline forward`) is served.
     pub connect: bool,
+    /// Hosts besides `SERVICE.<domain>`, and their services.
+    pub routes: BTreeMap<String, ServiceName>,
+    /// Whether `Forwarded` and `X-Forwarded-*` from clients are believed.
+    pub trust_forwarded: bool,
+    /// Longest wait for the head of a response.
+    pub response_timeout: HumanDuration,
 }
 
 /// The port that agents dial.
@@ -121,9 +132,6 @@ pub struct TcpConfig {
     pub listen: SocketAddr,
     /// The service that connections go to.
     pub service: ServiceName,
-    /// Only this agent's instance of the service.
-    #[serde(default)]
-    pub agent: Option<AgentId>,
     /// Whether this port speaks TLS; by default it does off loopback.
     #[serde(default)]
     pub tls: Option<bool>,
@@ -142,6 +150,20 @@ pub struct StoreLinkConfig {
     pub password_file: Option<PathBuf>,
     /// Authority that signed the store's certificate (`rediss://`).
     pub ca: Option<PathBuf>,
+}
+
+/// How much of everything there may be at a time. What passes a limit gets an error, not memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Agents that are attached.
+    pub agents: usize,
+    /// Streams, those passed on for other gateways included.
+    pub streams: usize,
+    /// Connections of clients, for each entry.
+    pub connections: usize,
+    /// HTTP requests.
+    pub requests: usize,
 }
 
 /// Logging, on standard error.
@@ -184,6 +206,7 @@ impl Default for ServerConfig {
             admin: AdminConfig::default(),
             tcp: Vec::new(),
             store: StoreLinkConfig::default(),
+            limits: LimitsConfig::default(),
             tls: None,
             log: LogConfig::default(),
         }
@@ -199,6 +222,20 @@ impl Default for HttpConfig {
             key: None,
             insecure_plaintext: false,
             connect: true,
+            routes: BTreeMap::new(),
+            trust_forwarded: false,
+            response_timeout: HumanDuration(entry::RESPONSE_TIMEOUT),
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            agents: tunnel::AGENTS_MAX,
+            streams: tunnel::STREAMS_MAX,
+            connections: entry::CONNECTIONS_MAX,
+            requests: entry::REQUESTS_MAX,
         }
     }
 }

@@ -24,6 +24,12 @@ pub struct StoreConfig {
     pub password_file: Option<PathBuf>,
     /// Allows the port to be without TLS off loopback.
     pub insecure_plaintext: bool,
+    /// Most connections of clients at once.
+    pub clients: usize,
+    /// Number of databases.
+    pub databases: usize,
+    /// Bytes of data above which commands that need memory are refused; 0 for no limit.
+    pub memory_bytes: usize,
     /// The store's certificate; with `ca`, clients must have a certificate too.
     pub tls: Option<TlsFiles>,
     /// Logging.
@@ -32,10 +38,14 @@ pub struct StoreConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
+        let defaults = bowline_store::Settings::default();
         Self {
             listen: loopback(STORE_PORT),
             password_file: None,
             insecure_plaintext: false,
+            clients: defaults.clients_max,
+            databases: defaults.databases,
+            memory_bytes: defaults.memory_max_bytes,
             tls: None,
             log: LogConfig::default(),
         }

@@ -119,25 +119,25 @@ fn walk_table(table: &DeTable<'_>, prefix: &str, places: &mut Vec<Place>) {
     for (key, value) in table {
         let dot = if prefix.is_empty() { "" } else { "." };
         let path = format!("{prefix}{dot}{}", key.get_ref());
-        walk_value(value.get_ref(), path, key.span(), value.span(), places);
+        walk_value(value.get_ref(), &path, key.span(), value.span(), places);
     }
 }
 
 /// Recursion is bounded: the parser refuses deep nesting.
 fn walk_value(
     value: &DeValue<'_>,
-    path: String,
+    path: &str,
     key_span: Range<usize>,
     value_span: Range<usize>,
     places: &mut Vec<Place>,
 ) {
-    places.push(Place { path: path.clone(), key: key_span, value: value_span });
+    places.push(Place { path: path.to_owned(), key: key_span, value: value_span });
     match value {
-        DeValue::Table(table) => walk_table(table, &path, places),
+        DeValue::Table(table) => walk_table(table, path, places),
         DeValue::Array(items) => {
             for (index, item) in items.iter().enumerate() {
                 let inner = format!("{path}[{index}]");
-                walk_value(item.get_ref(), inner, item.span(), item.span(), places);
+                walk_value(item.get_ref(), &inner, item.span(), item.span(), places);
             }
         }
         _ => {}

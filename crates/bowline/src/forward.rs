@@ -1,0 +1,52 @@
+//! `bowline forward`: a local port, or standard input and output, that leads to a service through a gateway.
+//!
+//! What a connection does is [`bowline_entry::forward`]'s business; here are flags, messages and the standard streams.
+
+use anyhow::{Context as _, Result};
+use bowline_entry::forward::{Settings, connect, serve};
+use bowline_node::config::value::is_loopback;
+use bowline_rt::net::Listener;
+use tokio::io::copy_bidirectional;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::tools::ForwardFlags;
+use crate::client::Endpoint;
+use crate::edge;
+use crate::exit::Failure;
+
+/// Runs the command until `shutdown`.
+pub async fn run(flags: &ForwardFlags, shutdown: CancellationToken) -> Result<(), Failure> {
+    let endpoint = Endpoint::new(&flags.gateway, &flags.client)?;
+    let settings = Settings {
+        gateway: endpoint.host_port,
+        connector: endpoint.connector,
+        service: flags.service.clone(),
+        token: endpoint.token,
+    };
+    if flags.stdio {
+        return tokio::select! {
+            biased;
+            () = shutdown.cancelled() => Ok(()),
+            done = standard_streams(&settings) => Ok(done?),
+        };
+    }
+    let listener = Listener::bind(flags.listen).await.map_err(|error| {
+        anyhow::anyhow!("cannot listen on {}: {error}; choose another address with --listen", flags.listen)
+    })?;
+    let address = listener.local_addr().context("cannot tell the local address")?;
+    if !is_loopback(&flags.listen) {
+        edge::say(&format!(
+            "warning: other machines can reach {address}, and nothing there asks who they are"
+        ));
+    }
+    edge::say(&format!("forwarding {address} to {} through {}", flags.service, flags.gateway));
+    serve(listener, settings, shutdown).await;
+    Ok(())
+}
+
+async fn standard_streams(settings: &Settings) -> Result<()> {
+    let mut stream = connect(settings).await?;
+    let mut local = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
+    copy_bidirectional(&mut local, &mut stream).await.context("the stream broke off")?;
+    Ok(())
+}

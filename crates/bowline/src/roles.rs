@@ -1,0 +1,196 @@
+//! Running the roles: configuration from flags and files, the log, signals, and what is printed.
+
+use anyhow::Context as _;
+use bowline_agent::Handle;
+use bowline_node::config::value::Secret;
+use bowline_node::config::{AgentConfig, Loaded, Problem, RoleConfig, ServerConfig, StoreConfig};
+use bowline_node::dev::{Dev, DevError, DevPlan};
+use bowline_node::plan::{AgentPlan, Edge, ServerPlan, StorePlan};
+use bowline_node::reload::Reload;
+use bowline_node::server::Server;
+use bowline_node::store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::roles::{AgentFlags, DevFlags, ServerFlags, StoreFlags};
+use crate::cli::{LogFlags, Origins};
+use crate::edge;
+use crate::exit::Failure;
+use crate::log;
+use crate::signal::Signals;
+
+/// Holds the password of the store, for those who use it and for the store itself.
+const STORE_PASSWORD: &str = "BOWLINE_STORE_PASSWORD";
+/// Holds the token of an agent, or of a client.
+const TOKEN: &str = "BOWLINE_TOKEN";
+
+/// The plan of a gateway.
+pub fn server_plan(loaded: &Loaded<ServerConfig>) -> Result<ServerPlan, Failure> {
+    planned(loaded, STORE_PASSWORD, ServerPlan::new)
+}
+
+/// The plan of an agent.
+pub fn agent_plan(loaded: &Loaded<AgentConfig>) -> Result<AgentPlan, Failure> {
+    planned(loaded, TOKEN, AgentPlan::new)
+}
+
+/// The plan of a store.
+pub fn store_plan(loaded: &Loaded<StoreConfig>) -> Result<StorePlan, Failure> {
+    planned(loaded, STORE_PASSWORD, StorePlan::new)
+}
+
+/// Makes a plan with the files and the environment of this process; `variable` may hold the secret.
+fn planned<C: RoleConfig, P>(
+    loaded: &Loaded<C>,
+    variable: &str,
+    plan: impl FnOnce(&C, &Edge<'_>) -> Result<P, Vec<Problem>>,
+) -> Result<P, Failure> {
+    let host_name = edge::host_name();
+    let secret: Option<Secret> = edge::secret_variable(variable);
+    let edge = Edge { read: &edge::read, host_name: &host_name, secret };
+    plan(&loaded.config, &edge).map_err(|problems| loaded.locate(problems).into())
+}
+
+/// Runs a gateway.
+pub async fn server(flags: &ServerFlags, log: &LogFlags, origins: &Origins) -> Result<(), Failure> {
+    let loaded = flags.load(log, origins)?;
+    log::start(&loaded.config.log)?;
+    let mut plan = server_plan(&loaded)?;
+    plan.memory = Some(edge::resident_memory);
+    warn(&plan.warnings);
+    let files = plan.reload();
+    let shutdown = watch_signals(move || reload(&files))?;
+    let server = Server::start(plan).await.map_err(anyhow::Error::new)?;
+    server.run(shutdown).await.map_err(anyhow::Error::new)?;
+    Ok(())
+}
+
+/// Runs an agent.
+pub async fn agent(flags: &AgentFlags, log: &LogFlags, origins: &Origins) -> Result<(), Failure> {
+    let loaded = flags.load(log, origins)?;
+    log::start(&loaded.config.log)?;
+    let plan = agent_plan(&loaded)?;
+    warn(&plan.warnings);
+    let files = plan.reload();
+    let (agent, handle) = bowline_node::agent::start(plan).map_err(anyhow::Error::new)?;
+    let (flags, log, origins) = (flags.clone(), log.clone(), origins.clone());
+    let shutdown = watch_signals(move || {
+        reload(&files);
+        if let Err(failure) = reload_services(&flags, &log, &origins, &handle) {
+            tracing::error!("the services stay as they were: {failure}");
+        }
+    })?;
+    agent.run(shutdown).await;
+    Ok(())
+}
+
+/// Reads the services again, as at the start, and tells the running agent.
+fn reload_services(
+    flags: &AgentFlags,
+    log: &LogFlags,
+    origins: &Origins,
+    handle: &Handle,
+) -> Result<(), Failure> {
+    let loaded = flags.load(log, origins)?;
+    let plan = agent_plan(&loaded)?;
+    handle.replace_services(plan.settings.services);
+    Ok(())
+}
+
+/// Runs a store.
+pub async fn store(flags: &StoreFlags, log: &LogFlags, origins: &Origins) -> Result<(), Failure> {
+    let loaded = flags.load(log, origins)?;
+    log::start(&loaded.config.log)?;
+    let plan = store_plan(&loaded)?;
+    warn(&plan.warnings);
+    let files = plan.reload();
+    let shutdown = watch_signals(move || reload(&files))?;
+    let store = Store::start(&plan).await.map_err(anyhow::Error::new)?;
+    tracing::info!(address = %store.address(), "the store serves");
+    store.run(shutdown).await.map_err(anyhow::Error::new)?;
+    Ok(())
+}
+
+/// Runs the development set-up.
+pub async fn dev(flags: &DevFlags) -> Result<(), Failure> {
+    let base = flags.port_base;
+    let plan = DevPlan {
+        http: flags.http_port.unwrap_or(base),
+        admin: flags.admin_port.unwrap_or(base + 10),
+        agents: flags.agents_port.unwrap_or(base + 20),
+        peers: flags.peers_port.unwrap_or(base + 21),
+        memory: Some(edge::resident_memory),
+    };
+    let shutdown = watch_signals(|| tracing::info!("nothing to read again"))?;
+    let dev = Dev::start(&plan).await.map_err(dev_failure)?;
+    edge::print(&dev_addresses(&dev))?;
+    let ready = tokio::select! {
+        biased;
+        () = shutdown.cancelled() => None,
+        ready = dev.ready() => Some(ready),
+    };
+    match ready {
+        Some(Ok(())) => edge::print(&dev_example(&dev))?,
+        Some(Err(error)) => {
+            shutdown.cancel();
+            dev.run(shutdown).await.map_err(dev_failure)?;
+            return Err(dev_failure(error));
+        }
+        None => {}
+    }
+    dev.run(shutdown).await.map_err(dev_failure)?;
+    edge::print("stopped\n")
+}
+
+fn dev_failure(error: DevError) -> Failure {
+    let text = error.to_string();
+    match text.contains("address in use") {
+        true => anyhow::anyhow!("{text}, for instance with --port-base 9000").into(),
+        false => anyhow::Error::new(error).into(),
+    }
+}
+
+fn dev_addresses(dev: &Dev) -> String {
+    let addresses = dev.addresses();
+    format!(
+        "Bowline for development only: no TLS, no tokens, loopback only, and nothing is kept.\n\n\
+         \x20 http    http://{}/   requests for SERVICE.svc.bowline\n\
+         \x20 admin   http://{}/v1/status   also /metrics, /healthz, /readyz\n\
+         \x20 agents  {}   bowline agent --join ...\n\
+         \x20 peers   {}   other gateways\n\n",
+        addresses.http, addresses.admin, addresses.agents, addresses.peers
+    )
+}
+
+fn dev_example(dev: &Dev) -> String {
+    format!(
+        "A demo service runs behind an agent. Ask it through the gateway:\n\n\
+         \x20 curl -H 'Host: {}' http://{}/\n\n\
+         Ctrl-C stops everything.\n",
+        Dev::host(),
+        dev.addresses().http
+    )
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn reload(files: &Reload) {
+    let problems = files.run();
+    for problem in &problems {
+        tracing::error!("cannot read again, the old one stays in use: {problem}");
+    }
+    if problems.is_empty() {
+        tracing::info!("certificates and tokens are read again");
+    }
+}
+
+/// Takes the signals over and returns the token that they cancel.
+fn watch_signals(reload: impl FnMut() + Send + 'static) -> Result<CancellationToken, Failure> {
+    let shutdown = CancellationToken::new();
+    let signals = Signals::take().context("cannot start")?;
+    bowline_rt::task::spawn("signals", signals.watch(shutdown.clone(), reload));
+    Ok(shutdown)
+}

@@ -1,0 +1,124 @@
+//! The program itself: exit statuses, and what is printed where.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs the program in `folder`, without what the environment of the test may set.
+fn run(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bowline"));
+    command.current_dir(folder).env_clear().args(arguments).envs(variables.iter().copied());
+    command.output().expect("the program starts")
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+/// Runs it and checks the exit status and a part of what it says.
+fn check(folder: &Path, arguments: &[&str], variables: &[(&str, &str)], status: i32, part: &str) {
+    let output = run(folder, arguments, variables);
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}\n{stdout}\n{stderr}");
+    let said = if status == 0 { &stdout } else { &stderr };
+    assert!(said.contains(part), "{arguments:?} does not say {part:?}:\n{stdout}\n{stderr}");
+}
+
+#[test]
+fn success_is_zero_and_goes_to_standard_output() {
+    let folder = folder();
+    check(folder.path(), &["version"], &[], 0, "bowline 0.");
+    check(folder.path(), &["--help"], &[], 0, "Exit status: 0 success, 1 failure, 2 wrong usage");
+    check(folder.path(), &["completions", "bash"], &[], 0, "_bowline");
+    for role in ["server", "agent", "store"] {
+        let text = run(folder.path(), &["config", "print-default", role], &[]).stdout;
+        std::fs::write(folder.path().join("default.toml"), text).expect("written");
+        // A store's default in an environment without a host name would do too; a name makes all three plain.
+        check(
+            folder.path(),
+            &["config", "check", "--role", role, "default.toml"],
+            &[],
+            0,
+            "a valid configuration",
+        );
+    }
+}
+
+#[test]
+fn wrong_usage_is_two_and_says_where() {
+    let folder = folder();
+    let write = |text: &str| std::fs::write(folder.path().join("gw.toml"), text).expect("written");
+    let server = ["server", "--config", "gw.toml"];
+    check(folder.path(), &[], &[], 2, "Usage: bowline");
+    check(folder.path(), &["server", "--http-listen", "80"], &[], 2, "write IP:PORT");
+    check(folder.path(), &server, &[], 2, "cannot read gw.toml");
+    write("[http]\nlisten = '127.0.0.1:0'\nconect = true\n");
+    check(
+        folder.path(),
+        &server,
+        &[],
+        2,
+        "gw.toml:3: unknown key `conect` in [http]; did you mean `connect`?",
+    );
+    write("[http]\nlisten = '0.0.0.0:0'\nconnect = false\n");
+    check(
+        folder.path(),
+        &server,
+        &[],
+        2,
+        "gw.toml:2: http.listen: 0.0.0.0:0 is reachable from other machines",
+    );
+    check(folder.path(), &["config", "check", "gw.toml"], &[], 2, "bowline ca init");
+    write("[log]\nlevel = 'no=such=level'\n");
+    check(folder.path(), &server, &[], 2, "is not a log filter");
+    check(folder.path(), &["status", "--gateway", "nonsense"], &[], 2, "--gateway nonsense");
+}
+
+#[test]
+fn flags_win_over_variables_and_variables_over_the_file() {
+    let folder = folder();
+    std::fs::write(folder.path().join("gw.toml"), "[admin]\nlisten = '0.0.0.0:1'\n").expect("written");
+    let server = ["server", "--config", "gw.toml"];
+    let variable = [("BOWLINE_ADMIN_LISTEN", "0.0.0.0:2")];
+    check(folder.path(), &server, &[], 2, "gw.toml:2: admin.listen: 0.0.0.0:1");
+    check(folder.path(), &server, &variable, 2, "BOWLINE_ADMIN_LISTEN: admin.listen: 0.0.0.0:2");
+    let flag = ["server", "--config", "gw.toml", "--admin-listen", "0.0.0.0:3"];
+    check(folder.path(), &flag, &variable, 2, "--admin-listen: admin.listen: 0.0.0.0:3");
+}
+
+#[test]
+fn failure_is_one_and_says_what_to_do() {
+    let folder = folder();
+    let taken = taken();
+    let address = taken.local_addr().expect("bound").to_string();
+    let part = format!("cannot listen on {address} (http): address in use");
+    check(folder.path(), &["server", "--name", "g", "--http-listen", &address], &[], 1, &part);
+    let part = format!("cannot listen on {address} (store): address in use");
+    check(folder.path(), &["store", "--listen", &address], &[], 1, &part);
+    drop(taken);
+    let url = format!("http://{address}");
+    check(folder.path(), &["status", "--gateway", &url], &[], 1, "is a gateway running");
+    check(
+        folder.path(),
+        &["forward", "db", "--stdio", "--gateway", &url],
+        &[],
+        1,
+        "cannot connect to the gateway",
+    );
+}
+
+#[expect(clippy::disallowed_methods, reason = "a port that the program under test must not get")]
+fn taken() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").expect("a free port")
+}
+
+#[test]
+fn secrets_of_the_environment_are_not_shown() {
+    let folder = folder();
+    let variables = [("BOWLINE_TOKEN", "hunter2"), ("BOWLINE_STORE", "redis://:hunter2@127.0.0.1:1")];
+    for arguments in [&["agent", "--name", "a"][..], &["server", "--help"], &["forward", "db", "--stdio"]] {
+        let output = run(folder.path(), arguments, &variables);
+        let said = [output.stdout, output.stderr].concat();
+        assert!(!String::from_utf8_lossy(&said).contains("hunter2"), "{arguments:?}");
+    }
+}

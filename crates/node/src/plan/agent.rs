@@ -1,0 +1,122 @@
+//! What an agent runs from.
+
+use bowline_agent::{Service, Services, Settings};
+use bowline_identity::tls::Connector;
+use bowline_identity::token::Token;
+use bowline_model::AgentId;
+
+use super::tls::connector;
+use super::{Edge, name_of_host, secret};
+use crate::config::{AgentConfig, Problem, rules};
+use crate::reload::{Part, Reload};
+
+/// Everything that an agent needs to run. A clone shares what a reload changes.
+#[derive(Debug, Clone)]
+pub struct AgentPlan {
+    /// What the agent is told.
+    pub settings: Settings,
+    /// What should be said at the start.
+    pub warnings: Vec<String>,
+}
+
+impl AgentPlan {
+    /// Judges `config` and reads the files that it names.
+    ///
+    /// # Errors
+    /// Everything that must be mended.
+    pub fn new(config: &AgentConfig, edge: &Edge<'_>) -> Result<Self, Vec<Problem>> {
+        let token = token(config, edge).map_err(|problem| vec![problem])?;
+        let verdict = rules::agent(config, token.is_some());
+        if !verdict.problems.is_empty() {
+            return Err(verdict.problems);
+        }
+        let settings = settings(config, token, edge).map_err(|problem| vec![problem])?;
+        Ok(Self { settings, warnings: verdict.warnings })
+    }
+
+    /// What SIGHUP reads again, beside the services.
+    #[must_use]
+    pub fn reload(&self) -> Reload {
+        Reload::new(vec![("tls", Part::Connector(self.settings.connector.clone()))])
+    }
+}
+
+/// The services of `config`, for the start and for a reload.
+///
+/// # Errors
+/// What must be mended.
+pub fn services(config: &AgentConfig) -> Result<Services, Problem> {
+    let service = |service: &crate::config::agent::ServiceConfig| Service {
+        name: service.name.clone(),
+        address: service.address.clone(),
+    };
+    Services::new(config.service.iter().map(service))
+        .map_err(|error| Problem::new("service", error.to_string(), ""))
+}
+
+fn settings(config: &AgentConfig, token: Option<Token>, edge: &Edge<'_>) -> Result<Settings, Problem> {
+    let connector = match &config.tls {
+        Some(files) => connector("tls", files)?,
+        None => Connector::Plain,
+    };
+    let mut settings = Settings::new(name(config, edge)?, config.join.clone(), services(config)?, connector);
+    settings.connections = config.connections;
+    settings.credential = token;
+    settings.limits.drain_grace = config.drain_grace.0;
+    Ok(settings)
+}
+
+fn name(config: &AgentConfig, edge: &Edge<'_>) -> Result<AgentId, Problem> {
+    if let Some(name) = &config.name {
+        return Ok(name.clone());
+    }
+    name_of_host(edge.host_name, 0).parse().map_err(|_| {
+        Problem::new("name", "no name is given, and this machine has none either", "set it (--name)")
+    })
+}
+
+fn token(config: &AgentConfig, edge: &Edge<'_>) -> Result<Option<Token>, Problem> {
+    let Some(text) = secret("token_file", config.token_file.as_ref(), edge)? else { return Ok(None) };
+    let origin = match &config.token_file {
+        Some(path) => path.display().to_string(),
+        None => "BOWLINE_TOKEN".to_owned(),
+    };
+    let token = text.reveal().parse().map_err(|error| {
+        Problem::new("token_file", format!("{origin}: {error}"), "`bowline token new --agent NAME` makes one")
+    })?;
+    Ok(Some(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::text::Source;
+
+    fn plan(text: &str, token: &str) -> Result<AgentPlan, Vec<Problem>> {
+        let config = Source::new("agent.toml".into(), text.into()).parse().expect("valid");
+        let read = move |_: &Path| Ok(token.as_bytes().to_vec());
+        AgentPlan::new(&config, &Edge { read: &read, host_name: "edge_7.lan", secret: None })
+    }
+
+    #[test]
+    fn an_agent_takes_its_name_from_the_machine_and_its_token_from_a_file() {
+        let secret = Token::generate();
+        let text =
+            "token_file = 't'\ndrain_grace = '1s'\n[[service]]\nname = 'web'\naddress = 'localhost:80'\n";
+        let plan = plan(text, &format!("{}\n", secret.reveal())).expect("a plan");
+        assert_eq!(plan.settings.agent.as_str(), "edge-7");
+        assert_eq!(plan.settings.limits.drain_grace.as_secs(), 1);
+        assert_eq!(plan.settings.services.address(&"web".parse().expect("a name")), Some("localhost:80"));
+        assert!(plan.settings.credential.is_some() && plan.warnings.is_empty());
+        assert!(!format!("{plan:?}").contains(secret.reveal()));
+    }
+
+    #[test]
+    fn a_file_that_is_no_token_is_named_and_not_shown() {
+        let problems = plan("token_file = 't'\n", "hunter2").expect_err("not a token");
+        assert_eq!(problems[0].key, "token_file");
+        assert!(!problems[0].text.contains("hunter2"), "{problems:?}");
+    }
+}

@@ -1,0 +1,314 @@
+//! What a gateway runs from.
+
+use std::time::Duration;
+
+use bowline_entry::http::ConnectPolicy;
+use bowline_identity::tls::{
+    ALPN_CONTROL, ALPN_HOP, ALPN_HTTP1, ALPN_HTTP2, ALPN_TUNNEL, Acceptor, ClientAuthentication, Connector,
+};
+use bowline_identity::token::TokenTable;
+use bowline_model::{GatewayId, ServiceName, ZoneName};
+use bowline_tunnel::AgentAuthentication;
+
+use super::tls::{acceptor, as_client, connector, credential, pem, text_with_causes};
+use super::{Edge, Port, name_of_host, secret};
+use crate::config::rules::{self, client_port_has_tls};
+use crate::config::server::{LimitsConfig, TcpConfig};
+use crate::config::tls::ClientTlsFiles;
+use crate::config::value::{Secret, is_loopback};
+use crate::config::{Problem, ServerConfig};
+use crate::reload::{Part, Reload};
+
+/// Everything that a gateway needs to run. A clone shares what a reload changes.
+#[derive(Debug, Clone)]
+pub struct ServerPlan {
+    /// Name of this gateway.
+    pub gateway: GatewayId,
+    /// Its zone.
+    pub zone: ZoneName,
+    /// How long running streams may go on after the shutdown began.
+    pub drain_grace: Duration,
+    /// The entry for HTTP.
+    pub http: Port,
+    /// How that entry serves.
+    pub entry: bowline_entry::http::Settings,
+    /// The port for agents.
+    pub agents: Port,
+    /// Which agents are let in.
+    pub authentication: AgentAuthentication,
+    /// The port for other gateways.
+    pub peers: Port,
+    /// How other gateways reach that port, if not at its own address.
+    pub advertise: Option<String>,
+    /// How this gateway dials others.
+    pub connector: Connector,
+    /// Status and metrics.
+    pub admin: Port,
+    /// Client tokens that the admin port asks for, if it does.
+    pub admin_tokens: Option<TokenTable>,
+    /// Entries for raw TCP.
+    pub tcp: Vec<TcpPlan>,
+    /// How much of everything there may be.
+    pub limits: LimitsConfig,
+    /// Where the registry is kept; `None` embeds the store in this process.
+    pub store: Option<StoreLink>,
+    /// What should be said at the start.
+    pub warnings: Vec<String>,
+    /// Reads the memory of this process, for the metrics.
+    pub memory: Option<bowline_api::ProcessProbe>,
+}
+
+/// An entry for raw TCP.
+#[derive(Debug, Clone)]
+pub struct TcpPlan {
+    /// Where it listens.
+    pub port: Port,
+    /// Where its connections go.
+    pub service: ServiceName,
+}
+
+/// A store outside of this process.
+#[derive(Debug, Clone)]
+pub struct StoreLink {
+    /// Where it is, and how to log in.
+    pub config: bowline_redis::Config,
+    connector: Connector,
+}
+
+impl StoreLink {
+    /// A store that is reached without TLS.
+    #[must_use]
+    pub fn plain(config: bowline_redis::Config) -> Self {
+        Self { config, connector: Connector::Plain }
+    }
+}
+
+impl ServerPlan {
+    /// Judges `config` and reads the files that it names.
+    ///
+    /// # Errors
+    /// Everything that must be mended.
+    pub fn new(config: &ServerConfig, edge: &Edge<'_>) -> Result<Self, Vec<Problem>> {
+        let verdict = rules::server(config);
+        if !verdict.problems.is_empty() {
+            return Err(verdict.problems);
+        }
+        Self::read(config, edge, verdict.warnings).map_err(|problem| vec![problem])
+    }
+
+    fn read(config: &ServerConfig, edge: &Edge<'_>, warnings: Vec<String>) -> Result<Self, Problem> {
+        let tokens = tokens(config)?;
+        let required_off = |port: &Port| match is_loopback(&port.listen) {
+            true => None,
+            false => Some(tokens.clone().unwrap_or_default()),
+        };
+        let http = http_port(config)?;
+        let admin = client_port(config, "admin", (&config.admin.listen, config.admin.tls), &[ALPN_HTTP1])?;
+        let has_authority = config.tls.as_ref().is_some_and(|tls| tls.ca.is_some());
+        Ok(Self {
+            gateway: gateway_name(config, edge)?,
+            zone: config.zone.clone(),
+            drain_grace: config.drain_grace.0,
+            entry: entry_settings(config, required_off(&http)),
+            http,
+            agents: agents_port(config)?,
+            authentication: AgentAuthentication {
+                anyone: tokens.is_none() && !has_authority,
+                tokens: tokens.clone().unwrap_or_default(),
+            },
+            peers: peers_port(config)?,
+            advertise: config.peers.advertise.clone(),
+            connector: match config.tls.as_ref().and_then(as_client) {
+                Some(files) => connector("tls", &files)?,
+                None => Connector::Plain,
+            },
+            admin_tokens: required_off(&admin),
+            admin,
+            tcp: tcp_ports(config)?,
+            limits: config.limits.clone(),
+            store: store_link(config, edge)?,
+            warnings,
+            memory: None,
+        })
+    }
+
+    /// What SIGHUP reads again.
+    #[must_use]
+    pub fn reload(&self) -> Reload {
+        let mut parts = vec![
+            ("http", Part::Acceptor(self.http.acceptor.clone())),
+            ("agents", Part::Acceptor(self.agents.acceptor.clone())),
+            ("peers", Part::Acceptor(self.peers.acceptor.clone())),
+            ("admin", Part::Acceptor(self.admin.acceptor.clone())),
+            ("peers", Part::Connector(self.connector.clone())),
+            ("tokens_file", Part::Tokens(self.authentication.tokens.clone())),
+        ];
+        parts.extend(self.tcp.iter().map(|tcp| ("tcp", Part::Acceptor(tcp.port.acceptor.clone()))));
+        parts.extend(self.store.iter().map(|store| ("store", Part::Connector(store.connector.clone()))));
+        Reload::new(parts)
+    }
+}
+
+fn gateway_name(config: &ServerConfig, edge: &Edge<'_>) -> Result<GatewayId, Problem> {
+    if let Some(name) = &config.name {
+        return Ok(name.clone());
+    }
+    let port = config.agents.listen.port();
+    let host = name_of_host(edge.host_name, "-65535".len());
+    format!("{host}-{port}").parse().map_err(|_| {
+        Problem::new("name", "no name is given, and this machine has none either", "set it (--name)")
+    })
+}
+
+fn tokens(config: &ServerConfig) -> Result<Option<TokenTable>, Problem> {
+    let Some(file) = &config.tokens_file else { return Ok(None) };
+    let table = TokenTable::from_file(file)
+        .map_err(|error| Problem::new("tokens_file", text_with_causes(&error), ""))?;
+    if table.is_empty() {
+        let advice = "add one with `bowline token new`";
+        return Err(Problem::new("tokens_file", format!("{} has no token", file.display()), advice));
+    }
+    Ok(Some(table))
+}
+
+fn entry_settings(config: &ServerConfig, tokens: Option<TokenTable>) -> bowline_entry::http::Settings {
+    bowline_entry::http::Settings {
+        domain: config.domain.clone(),
+        routes: config.http.routes.clone(),
+        connect: match (config.http.connect, tokens) {
+            (false, _) => ConnectPolicy::Refuse,
+            (true, None) => ConnectPolicy::Open,
+            (true, Some(tokens)) => ConnectPolicy::Tokens(tokens),
+        },
+        trust_forwarded: config.http.trust_forwarded,
+        connections_max: config.limits.connections,
+        requests_max: config.limits.requests,
+        response_timeout: config.http.response_timeout.0,
+        grace: config.drain_grace.0,
+        ..bowline_entry::http::Settings::default()
+    }
+}
+
+fn http_port(config: &ServerConfig) -> Result<Port, Problem> {
+    let http = &config.http;
+    let protocols: [&[u8]; 2] = [ALPN_HTTP2, ALPN_HTTP1];
+    let Some((certificate, key)) = http.certificate.as_ref().zip(http.key.as_ref()) else {
+        return client_port(config, "http", (&http.listen, http.tls), &protocols);
+    };
+    // Who gives this port a certificate of its own wants TLS, on loopback too.
+    let acceptor = match http.tls {
+        Some(false) => Acceptor::Plain,
+        _ => {
+            let none = ClientAuthentication::None;
+            acceptor("http.certificate", credential(certificate, key), none, &protocols)?
+        }
+    };
+    Ok(Port { name: "http".to_owned(), listen: http.listen, acceptor })
+}
+
+/// A port for clients, which show no certificate.
+fn client_port(
+    config: &ServerConfig,
+    name: &str,
+    (listen, tls): (&std::net::SocketAddr, Option<bool>),
+    protocols: &[&[u8]],
+) -> Result<Port, Problem> {
+    let insecure = config.insecure_plaintext
+        || match name {
+            "http" => config.http.insecure_plaintext,
+            "admin" => config.admin.insecure_plaintext,
+            // A TCP entry passes the result of its own rule in `tls`.
+            _ => false,
+        };
+    let acceptor = match &config.tls {
+        Some(files) if client_port_has_tls(tls, listen, insecure) => {
+            let credential = credential(&files.certificate, &files.key);
+            acceptor("tls", credential, ClientAuthentication::None, protocols)?
+        }
+        _ => Acceptor::Plain,
+    };
+    Ok(Port { name: name.to_owned(), listen: *listen, acceptor })
+}
+
+fn agents_port(config: &ServerConfig) -> Result<Port, Problem> {
+    let acceptor = match &config.tls {
+        None => Acceptor::Plain,
+        Some(files) => {
+            let authentication = match (&files.ca, &config.tokens_file) {
+                (None, _) => ClientAuthentication::None,
+                (Some(ca), None) => ClientAuthentication::Required(pem(ca)),
+                (Some(ca), Some(_)) => ClientAuthentication::Optional(pem(ca)),
+            };
+            let credential = credential(&files.certificate, &files.key);
+            acceptor("tls", credential, authentication, &[ALPN_CONTROL, ALPN_TUNNEL])?
+        }
+    };
+    Ok(Port { name: "agents".to_owned(), listen: config.agents.listen, acceptor })
+}
+
+/// Mutual TLS, or none: a gateway that cannot verify others does not pretend to.
+fn peers_port(config: &ServerConfig) -> Result<Port, Problem> {
+    let acceptor = match config.tls.as_ref().and_then(|files| Some((files, files.ca.as_ref()?))) {
+        None => Acceptor::Plain,
+        Some((files, ca)) => {
+            let authentication = ClientAuthentication::Required(pem(ca));
+            acceptor("tls", credential(&files.certificate, &files.key), authentication, &[ALPN_HOP])?
+        }
+    };
+    Ok(Port { name: "peers".to_owned(), listen: config.peers.listen, acceptor })
+}
+
+fn tcp_ports(config: &ServerConfig) -> Result<Vec<TcpPlan>, Problem> {
+    let plan = |tcp: &TcpConfig| {
+        let insecure = tcp.insecure_plaintext || config.insecure_plaintext;
+        let tls = Some(client_port_has_tls(tcp.tls, &tcp.listen, insecure));
+        let name = format!("tcp {}", tcp.service);
+        let port = client_port(config, &name, (&tcp.listen, tls), &[])?;
+        Ok(TcpPlan { port, service: tcp.service.clone() })
+    };
+    config.tcp.iter().map(plan).collect()
+}
+
+fn store_link(config: &ServerConfig, edge: &Edge<'_>) -> Result<Option<StoreLink>, Problem> {
+    let Some(url) = &config.store.url else { return Ok(None) };
+    let password = secret("store.password_file", config.store.password_file.as_ref(), edge)?;
+    let url = match password {
+        Some(password) => with_password(url, &password)?,
+        None => url.clone(),
+    };
+    let connector = match &config.store.ca {
+        Some(ca) => connector("store.ca", &ClientTlsFiles { ca: ca.clone(), certificate: None, key: None })?,
+        None => Connector::Plain,
+    };
+    let parsed = bowline_redis::Config::from_url_with_tls(url.reveal(), &connector).map_err(|error| {
+        let advice = match error {
+            bowline_redis::ConfigError::TlsSettings => {
+                "name the authority of its certificate in store.ca (--store-ca)"
+            }
+            _ => "write redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE], or rediss:// for TLS",
+        };
+        Problem::new("store.url", error.to_string(), advice)
+    })?;
+    Ok(Some(StoreLink { config: parsed, connector }))
+}
+
+/// Puts `password` into `url`, escaped.
+fn with_password(url: &Secret, password: &Secret) -> Result<Secret, Problem> {
+    let problem = |text: &str| Problem::new("store.url", text, "");
+    let (scheme, rest) = url
+        .reveal()
+        .split_once("://")
+        .ok_or_else(|| problem("a store's URL begins with redis:// or rediss://"))?;
+    let (user, host) = rest.rsplit_once('@').unwrap_or(("", rest));
+    if user.contains(':') {
+        return Err(problem(
+            "the password stands in the URL and in a file or BOWLINE_STORE_PASSWORD: keep one",
+        ));
+    }
+    let escaped: String = password.reveal().bytes().map(|byte| format!("%{byte:02x}")).collect();
+    Ok(Secret::new(format!("{scheme}://{user}:{escaped}@{host}")))
+}
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;
