@@ -72,13 +72,13 @@ pub(crate) async fn run<F>(
             }
         };
         let Ok(permit) = places.clone().try_acquire_owned() else {
-            metrics.connections_refused.inc();
+            metrics.counters.connections_refused.inc();
             tracing::debug!(%client, connections_max, "reset a connection: the listener is at its limit");
             net::reset_on_close(&tcp);
             continue;
         };
-        metrics.connections.inc();
-        let slot = Slot { _permit: permit, _open: Open::new(&metrics.connections_open) };
+        metrics.counters.connections.inc();
+        let slot = Slot { _permit: permit, _open: Open::new(&metrics.counters.connections_open) };
         let connection = shake_hands_and_serve(
             acceptor.clone(),
             tcp,
@@ -118,7 +118,7 @@ async fn shake_hands_and_serve<F: Future<Output = ()>>(
         Ok(stream) => serve(Accepted { stream, client, slot }, ending).await,
         // Scanners and health probes do this all day: no more than a debug line, but counted.
         Err(error) => {
-            metrics.handshakes_failed.inc();
+            metrics.counters.handshakes_failed.inc();
             tracing::debug!(%client, %error, "a client did not get through the TLS handshake");
         }
     }

@@ -1,5 +1,6 @@
 //! What the entries count. One [`Metrics`] is shared by all listeners of a gateway.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use bowline_model::Reason;
@@ -30,9 +31,20 @@ struct DirectionLabel {
 }
 
 /// Counters of all entries of a gateway. A clone counts into the same ones.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Metrics {
+    /// Shared as one, because every request clones it.
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// The classes of a request's outcome.
+const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "client_gone"];
+
+#[derive(Debug)]
+pub(crate) struct Counters {
     requests: Family<ClassLabel, Counter>,
+    /// The members of `requests`, in the order of [`CLASSES`].
+    classes: [Counter; CLASSES.len()],
     failures: Family<ReasonLabel, Counter>,
     requests_in_flight: Gauge,
     response_seconds: Histogram,
@@ -61,13 +73,16 @@ pub struct Metrics {
     pub(crate) retries: Counter,
 }
 
-impl Default for Metrics {
+impl Default for Counters {
     fn default() -> Self {
         let bytes: Family<DirectionLabel, Counter<u64, AtomicU64>> = Family::default();
         let direction = |direction| bytes.get_or_create(&DirectionLabel { direction }).clone();
         let (bytes_up, bytes_down) = (direction("up"), direction("down"));
+        let requests: Family<ClassLabel, Counter> = Family::default();
+        let classes = CLASSES.map(|class| requests.get_or_create(&ClassLabel { class }).clone());
         Self {
-            requests: Family::default(),
+            requests,
+            classes,
             failures: Family::default(),
             requests_in_flight: Gauge::default(),
             response_seconds: Histogram::new(RESPONSE_SECONDS),
@@ -91,75 +106,74 @@ impl Metrics {
     /// Makes the counters visible in `registry`, under `bowline_entry_`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("bowline_entry");
+        let counters = &*self.counters;
         let mut counter = |name: &str, help: &str, counter: &Counter| {
             registry.register(name, help, counter.clone());
         };
-        counter("streams", "Upgrades, CONNECT and TCP streams that were opened", &self.streams);
-        counter("connections", "Connections of clients that were accepted", &self.connections);
+        counter("streams", "Upgrades, CONNECT and TCP streams that were opened", &counters.streams);
+        counter("connections", "Connections of clients that were accepted", &counters.connections);
         counter(
             "connections_refused",
             "Connections reset because the listener was at its limit",
-            &self.connections_refused,
+            &counters.connections_refused,
         );
-        counter("handshakes_failed", "TLS handshakes with clients that failed", &self.handshakes_failed);
-        counter("upstreams_opened", "Connections to services opened for HTTP", &self.upstreams_opened);
+        counter("handshakes_failed", "TLS handshakes with clients that failed", &counters.handshakes_failed);
+        counter("upstreams_opened", "Connections to services opened for HTTP", &counters.upstreams_opened);
         counter(
             "upstreams_reused",
             "Requests over a connection that had served another before",
-            &self.upstreams_reused,
+            &counters.upstreams_reused,
         );
-        counter("retries", "Requests sent once more because an old connection was closed", &self.retries);
-        registry.register("requests", "HTTP requests by class of their status", self.requests.clone());
-        registry.register("failures", "Requests and streams that failed, by reason", self.failures.clone());
+        counter("retries", "Requests sent once more because an old connection was closed", &counters.retries);
+        registry.register("requests", "HTTP requests by class of their status", counters.requests.clone());
+        registry.register(
+            "failures",
+            "Requests and streams that failed, by reason",
+            counters.failures.clone(),
+        );
         registry.register(
             "requests_in_flight",
             "HTTP requests being served",
-            self.requests_in_flight.clone(),
+            counters.requests_in_flight.clone(),
         );
-        registry.register("streams_open", "Streams that are open", self.streams_open.clone());
+        registry.register("streams_open", "Streams that are open", counters.streams_open.clone());
         registry.register(
             "connections_open",
             "Connections of clients that are open",
-            self.connections_open.clone(),
+            counters.connections_open.clone(),
         );
-        registry.register("transferred", "Bytes of bodies and streams", self.bytes.clone());
+        registry.register("transferred", "Bytes of bodies and streams", counters.bytes.clone());
         registry.register_with_unit(
             "response",
             "Time from a request to the head of its response",
             Unit::Seconds,
-            self.response_seconds.clone(),
+            counters.response_seconds.clone(),
         );
     }
 
     /// A request came in.
     pub(crate) fn request_began(&self) {
-        self.requests_in_flight.inc();
+        self.counters.requests_in_flight.inc();
     }
 
     /// The head of a response is known, after `elapsed`.
     pub(crate) fn responded(&self, status: u16, elapsed: std::time::Duration) {
-        let class = match status {
-            100..=199 => "1xx",
-            200..=299 => "2xx",
-            300..=399 => "3xx",
-            400..=499 => "4xx",
-            _ => "5xx",
-        };
-        self.requests.get_or_create(&ClassLabel { class }).inc();
-        self.response_seconds.observe(elapsed.as_secs_f64());
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.counters.classes[class].inc();
+        self.counters.response_seconds.observe(elapsed.as_secs_f64());
     }
 
     /// A request is over; `responded` says whether its client stayed to see a response.
     pub(crate) fn request_ended(&self, responded: bool) {
-        self.requests_in_flight.dec();
+        self.counters.requests_in_flight.dec();
         if !responded {
-            self.requests.get_or_create(&ClassLabel { class: "client_gone" }).inc();
+            self.counters.classes[CLASSES.len() - 1].inc();
         }
     }
 
     /// A request or stream failed.
     pub(crate) fn failed(&self, reason: Reason) {
-        self.failures.get_or_create(&ReasonLabel { reason: reason.code() }).inc();
+        self.counters.failures.get_or_create(&ReasonLabel { reason: reason.code() }).inc();
     }
 }
 

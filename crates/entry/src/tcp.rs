@@ -84,11 +84,11 @@ async fn serve_one(
             return true;
         }
     };
-    metrics.streams.inc();
-    let _open = Open::new(&metrics.streams_open);
+    metrics.counters.streams.inc();
+    let _open = Open::new(&metrics.counters.streams_open);
     let ended = relay_with(stream, &mut upstream, |from, bytes| match from {
-        Leg::A => drop(metrics.bytes_up.inc_by(bytes)),
-        Leg::B => drop(metrics.bytes_down.inc_by(bytes)),
+        Leg::A => drop(metrics.counters.bytes_up.inc_by(bytes)),
+        Leg::B => drop(metrics.counters.bytes_down.inc_by(bytes)),
     })
     .await;
     if let Err(error) = &ended.result {
@@ -129,7 +129,7 @@ mod tests {
 
         shutdown.cancel();
         time::timeout(LIMIT, running).await.unwrap().unwrap();
-        assert_eq!((metrics.bytes_up.get(), metrics.bytes_down.get()), (5, 5));
-        assert_eq!((metrics.streams.get(), metrics.streams_open.get()), (1, 0));
+        assert_eq!((metrics.counters.bytes_up.get(), metrics.counters.bytes_down.get()), (5, 5));
+        assert_eq!((metrics.counters.streams.get(), metrics.counters.streams_open.get()), (1, 0));
     }
 }

@@ -454,4 +454,13 @@ mod tests {
         assert!(shared.agent(old.reveal()).is_none() && shared.agent(new.reveal()).is_some());
         assert!(TokenTable::default().is_empty());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_table_is_too_odd_and_no_token_shows(text in "(\\[\\[token\\]\\]|kind|agent|name|sha256|=|\"|\n| |bwl_[0-9a-f]{64}|é){0,12}") {
+            if let Err(error) = TokenTable::from_toml("test", &text) {
+                assert!(!error.to_string().contains("bwl_"), "{error}");
+            }
+        }
+    }
 }

@@ -87,7 +87,7 @@ impl Body for Upload {
         let polled = Pin::new(body).poll_frame(context);
         this.progress.set(polled.is_pending());
         if let Poll::Ready(Some(Ok(frame))) = &polled {
-            this.metrics.bytes_up.inc_by(data_bytes(frame));
+            this.metrics.counters.bytes_up.inc_by(data_bytes(frame));
         }
         polled
     }
@@ -179,7 +179,7 @@ impl Relayed {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         if let Some(Ok(frame)) = &frame {
-            self.metrics.bytes_down.inc_by(data_bytes(frame));
+            self.metrics.counters.bytes_down.inc_by(data_bytes(frame));
         }
         // A body of known length is not asked again after its last byte.
         self.has_ended |= frame.is_none() || self.body.is_end_stream();

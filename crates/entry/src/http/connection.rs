@@ -36,7 +36,8 @@ pub(super) async fn serve<O: Opener>(shared: Arc<Shared<O>>, accepted: Accepted,
     let is_tls = stream.is_tls();
     let activity = Arc::new(Activity::new(version, slot));
     let stream = TokioIo::new(ClientStream::new(stream, read_before, activity.clone()));
-    let connection = Connection { client, is_tls, activity: activity.clone(), ending: ending.clone() };
+    let connection =
+        Arc::new(Connection { client, is_tls, activity: activity.clone(), ending: ending.clone() });
     let service = service_fn(move |request: Request<Incoming>| {
         proxy::serve(shared.clone(), connection.clone(), request)
     });

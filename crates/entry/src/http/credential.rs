@@ -120,4 +120,25 @@ mod tests {
         check(Some("Bearer bwl_1".into()), Err(407));
         check(None, Err(407));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn base64_of_anything_reads_back(bytes: Vec<u8>) {
+            const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+            let mut text = String::new();
+            for group in bytes.chunks(3) {
+                let bits = (0..3).fold(0, |bits, index| bits << 8 | group.get(index).map_or(0, |byte| u32::from(*byte)));
+                for digit in 0..=group.len() {
+                    text.push(char::from(DIGITS[(bits >> (18 - 6 * digit) & 63) as usize]));
+                }
+            }
+            assert_eq!(decode_base64(&text), Some(bytes));
+        }
+
+        #[test]
+        fn no_credential_is_too_odd(text: String) {
+            let _ = token_of(&text);
+            let _ = token_of(&format!("Basic {text}"));
+        }
+    }
 }

@@ -105,7 +105,7 @@ impl<O: Opener> Pool<O> {
     pub fn take(&self, service: &ServiceName, protocol: Protocol) -> Option<Lease> {
         let key = (service.clone(), protocol);
         let connection = self.shelf.take(&key)?;
-        self.metrics.upstreams_reused.inc();
+        self.metrics.counters.upstreams_reused.inc();
         Some(Lease { connection, key, shelf: self.shelf.clone(), is_reused: true })
     }
 
@@ -115,7 +115,7 @@ impl<O: Opener> Pool<O> {
         let stream = self.opener.open(request).await?;
         let heard = Arc::new(AtomicBool::new(false));
         let stream = TokioIo::new(Upstream { stream, heard: heard.clone() });
-        self.metrics.upstreams_opened.inc();
+        self.metrics.counters.upstreams_opened.inc();
         let broken = |error: hyper::Error| Failure::new(Reason::ServiceBroken, error.to_string());
         let sender = match protocol {
             Protocol::Http1 => {

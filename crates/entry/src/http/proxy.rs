@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::opener::{OpenRequest, Opener};
 
 /// The connection that a request came over.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Connection {
     pub client: SocketAddr,
     pub is_tls: bool,
@@ -95,7 +95,7 @@ impl Drop for Flight {
 /// Serves one request; every failure becomes a response.
 pub(super) async fn serve<O: Opener>(
     shared: Arc<Shared<O>>,
-    connection: Connection,
+    connection: Arc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<Download>, Infallible> {
     let request_id = headers::request_id_of(request.headers()).unwrap_or_else(random::request_id);
@@ -134,7 +134,7 @@ fn log_failure(flight: &Flight, failure: &Failure) {
 /// Sends a request to its service and makes the response fit for the client.
 async fn forward<O: Opener>(
     shared: &Shared<O>,
-    connection: &Connection,
+    connection: &Arc<Connection>,
     flight: &mut Flight,
     mut request: Request<Incoming>,
 ) -> Result<Response<Download>, Failure> {
@@ -253,7 +253,7 @@ async fn exchange<O: Opener>(
             (None, Some(head)) if !lease.has_heard() => Request::from_parts(head.clone(), empty()),
             (None, _) => return Err(broken(&error.into_error())),
         };
-        shared.metrics.retries.inc();
+        shared.metrics.counters.retries.inc();
         tracing::debug!(request_id = %open.request_id, service = %open.service, "an old connection was closed: once more");
     }
 }

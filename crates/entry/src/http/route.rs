@@ -124,4 +124,15 @@ mod tests {
         check(Request::get("/").header("host", "a").header("host", "b"), Err(()));
         check(Request::get("/").header("host", b"\xff".as_slice()), Err(()));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_host_is_too_odd(host: String, label in "[a-z][a-z0-9]{0,9}", port: u16) {
+            let _ = connect_service_of(&settings(), &host);
+            // Whatever stands before it, the name of a service is found in its own host and no other.
+            let own = format!("{label}.svc.bowline:{port}");
+            assert_eq!(service_of(&settings(), &own).unwrap().as_str(), label);
+            assert!(service_of(&settings(), &format!("{label}.{own}")).is_err());
+        }
+    }
 }

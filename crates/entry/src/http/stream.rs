@@ -1,5 +1,7 @@
 //! Where HTTP ends and bytes begin: upgrades (WebSocket and any other) and CONNECT.
 
+use std::sync::Arc;
+
 use bowline_identity::tls;
 use bowline_model::ServiceName;
 use bowline_rt::relay::{Leg, relay_with};
@@ -24,7 +26,7 @@ use crate::rewind::Rewound;
 /// Answers CONNECT: 200 once a stream to the service is open, and from then on its bytes.
 pub(super) async fn connect<O: Opener>(
     shared: &Shared<O>,
-    connection: &Connection,
+    connection: &Arc<Connection>,
     flight: &mut Flight,
     mut request: Request<Incoming>,
 ) -> Result<Response<Download>, Failure> {
@@ -50,7 +52,7 @@ pub(super) async fn connect<O: Opener>(
 
 /// Passes a 101 on to a client that asked for it, and from then on bytes.
 pub(super) fn upgrade(
-    connection: &Connection,
+    connection: &Arc<Connection>,
     flight: &Flight,
     service: ServiceName,
     metrics: &Metrics,
@@ -72,7 +74,7 @@ pub(super) fn upgrade(
 
 /// What a stream needs that goes on after its request.
 struct Handover {
-    connection: Connection,
+    connection: Arc<Connection>,
     request_id: bowline_model::RequestId,
     service: ServiceName,
     metrics: Metrics,
@@ -81,14 +83,14 @@ struct Handover {
 }
 
 impl Handover {
-    fn new(connection: &Connection, flight: &Flight, service: ServiceName, metrics: &Metrics) -> Self {
-        metrics.streams.inc();
+    fn new(connection: &Arc<Connection>, flight: &Flight, service: ServiceName, metrics: &Metrics) -> Self {
+        metrics.counters.streams.inc();
         Self {
             connection: connection.clone(),
             request_id: flight.request_id.clone(),
             service,
             metrics: metrics.clone(),
-            _open: Open::new(&metrics.streams_open),
+            _open: Open::new(&metrics.counters.streams_open),
             _busy: connection.activity.begin(),
         }
     }
@@ -117,8 +119,8 @@ impl Handover {
     async fn relay(&self, mut client: ClientLeg, mut upstream: Rewound<Box<dyn Stream>>) {
         let Self { request_id, service, metrics, .. } = self;
         let count = |from, bytes| match from {
-            Leg::A => drop(metrics.bytes_up.inc_by(bytes)),
-            Leg::B => drop(metrics.bytes_down.inc_by(bytes)),
+            Leg::A => drop(metrics.counters.bytes_up.inc_by(bytes)),
+            Leg::B => drop(metrics.counters.bytes_down.inc_by(bytes)),
         };
         let relaying = async {
             let ended = match &mut client {

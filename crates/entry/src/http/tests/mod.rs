@@ -22,7 +22,7 @@ fn assert_has(text: &str, part: &str) {
 
 /// The counters as Prometheus reads them.
 fn counters(world: &World) -> String {
-    let mut registry = prometheus_client::registry::Registry::with_prefix("bowline");
+    let mut registry = prometheus_client::registry::Registry::default();
     world.metrics.register(&mut registry);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();

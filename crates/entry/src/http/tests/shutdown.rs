@@ -87,7 +87,7 @@ async fn an_open_stream_goes_on_during_the_grace_time() {
     stream.write_all(b"CONNECT db:1 HTTP/1.1\r\n\r\n").await.unwrap();
     assert!(read_head(&mut stream).await.is_some());
     world.shutdown.cancel();
-    until("the port is closed", || world.metrics.connections_open.get() == 1).await;
+    until("the port is closed", || world.metrics.counters.connections_open.get() == 1).await;
     stream.write_all(b"still").await.unwrap();
     stream.shutdown().await.unwrap();
     assert_eq!(read_all(&mut stream).await, "still");
@@ -158,7 +158,7 @@ async fn tls_offers_both_versions() {
 async fn a_client_that_chose_http2_and_fell_silent_does_not_delay_the_end() {
     let (world, connector) = with_tls().await;
     let silent = connector.with_alpn(&[ALPN_HTTP2]).connect(&world.address.to_string(), LIMIT).await.unwrap();
-    until("it is served", || world.metrics.connections_open.get() == 1).await;
+    until("it is served", || world.metrics.counters.connections_open.get() == 1).await;
     tokio::time::pause();
     let began = now();
     world.shutdown.cancel();
