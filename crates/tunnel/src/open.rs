@@ -95,7 +95,7 @@ enum Way {
 /// What a candidate holds for the route.
 enum Hold {
     Local(Reserved),
-    Hop(client::Held, Candidate),
+    Hop(client::Held, GatewayId),
 }
 
 /// A stream that is open.
@@ -249,8 +249,7 @@ impl<'a> Journey<'a> {
                     Some(ask),
                     Box::pin(async move {
                         let held = ask_remote(&gateway, &target, &other, &address, open).await;
-                        let candidate = Candidate::Remote { gateway: other, address };
-                        Event::Asked(ask, held.map(|held| Hold::Hop(held, candidate)))
+                        Event::Asked(ask, held.map(|held| Hold::Hop(held, other)))
                     }),
                 );
             }
@@ -271,9 +270,14 @@ impl<'a> Journey<'a> {
                 Hold::Local(reserved) => {
                     reserved.open(&open, limit).await.map(|(stream, lease)| Opened::Local(stream, lease))
                 }
-                Hold::Hop(held, candidate) => match held.commit(limit + limits::HOP_SLACK).await {
+                Hold::Hop(held, other) => match held.commit(limit + limits::HOP_SLACK).await {
                     Ok(stream) => Ok(Opened::Hop(stream)),
-                    Err(error) => Err(blame(&gateway, &candidate, error)),
+                    Err(error) => {
+                        if let HopError::Unreachable(_) = &error {
+                            gateway.suspect(&other);
+                        }
+                        Err(error.into_refusal(&other))
+                    }
                 },
             };
             Event::Committed(ask, opened)
@@ -362,15 +366,4 @@ async fn ask_remote(
         }
     }
     result.map_err(|error| error.into_refusal(other))
-}
-
-/// What went wrong after a commit.
-fn blame(gateway: &Inner, candidate: &Candidate, error: HopError) -> Refusal {
-    let Candidate::Remote { gateway: other, .. } = candidate else {
-        unreachable!("a hop leads to another gateway")
-    };
-    if let HopError::Unreachable(_) = error {
-        gateway.suspect(other);
-    }
-    error.into_refusal(other)
 }
