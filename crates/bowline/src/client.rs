@@ -1,13 +1,12 @@
 //! Talking to a gateway as a client: where it is, how to trust it, and the token to show.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use bowline_entry::forward::{GatewayUrl, GatewayUrlError};
 use bowline_identity::tls::{ALPN_HTTP1, ClientSettings, Connector, Pem};
 use bowline_identity::token::{Token, TokenFormatError};
 use bowline_node::config::value::{Secret, is_loopback_host};
+use bowline_node::forward::{GatewayUrl, GatewayUrlError};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -18,13 +17,7 @@ use hyper_util::rt::TokioIo;
 use crate::cli::tools::ClientFlags;
 use crate::edge;
 use crate::exit::Failure;
-
-/// Longest wait for a connection to a gateway, TLS included.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for an answer from the admin port.
-pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Largest answer that is read: a status of tens of thousands of agents.
-pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+use crate::limits::{ANSWER_BYTES_MAX, ANSWER_TIMEOUT, CONNECT_TIMEOUT};
 
 /// A port of a gateway.
 #[derive(Debug)]

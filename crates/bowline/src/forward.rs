@@ -1,10 +1,10 @@
 //! `bowline forward`: a local port, or standard input and output, that leads to a service through a gateway.
 //!
-//! What a connection does is [`bowline_entry::forward`]'s business; here are flags, messages and the standard streams.
+//! What a connection does is [`bowline_node::forward`]'s business; here are flags, messages and the standard streams.
 
 use anyhow::{Context as _, Result};
-use bowline_entry::forward::{Settings, connect, serve};
 use bowline_node::config::value::is_loopback;
+use bowline_node::forward::{Settings, connect, serve};
 use bowline_rt::net::Listener;
 use tokio::io::copy_bidirectional;
 use tokio_util::sync::CancellationToken;

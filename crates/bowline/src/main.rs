@@ -9,6 +9,7 @@ mod config_command;
 mod edge;
 mod exit;
 mod forward;
+mod limits;
 mod log;
 mod pki;
 mod roles;

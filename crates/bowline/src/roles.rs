@@ -1,7 +1,7 @@
 //! Running the roles: configuration from flags and files, the log, signals, and what is printed.
 
 use anyhow::Context as _;
-use bowline_agent::Handle;
+use bowline_node::agent::Handle;
 use bowline_node::config::value::Secret;
 use bowline_node::config::{AgentConfig, Loaded, Problem, RoleConfig, ServerConfig, StoreConfig};
 use bowline_node::dev::{Dev, DevError, DevPlan};

@@ -2,19 +2,16 @@
 
 mod table;
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result};
-use bowline_api::status::Status;
+use bowline_node::status::Status;
 use hyper::StatusCode;
 
 use crate::cli::tools::{Output, StatusFlags};
 use crate::client::Endpoint;
 use crate::edge;
 use crate::exit::Failure;
+use crate::limits::{SHOWN_CHARACTERS_MAX, WATCH_PERIOD};
 
-/// Pause between two looks of `--watch`.
-const WATCH_PERIOD: Duration = Duration::from_secs(2);
 /// Clears the screen and goes to its upper left corner.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
@@ -45,7 +42,7 @@ async fn look(endpoint: &Endpoint, output: Output) -> Result<String> {
         "{} answered {}: {}",
         endpoint.url,
         response.status(),
-        text.chars().take(500).collect::<String>().trim()
+        text.chars().take(SHOWN_CHARACTERS_MAX).collect::<String>().trim()
     );
     if output == Output::Json {
         return Ok(text.into_owned());

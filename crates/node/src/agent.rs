@@ -1,6 +1,6 @@
 //! The agent as a role.
 
-use bowline_agent::{Agent, AgentError, Handle};
+pub use bowline_agent::{Agent, AgentError, Handle};
 use tokio_util::sync::CancellationToken;
 
 use crate::plan::AgentPlan;

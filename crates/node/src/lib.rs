@@ -7,6 +7,8 @@
 //! - [`dev`]: all of them in one process, with a demo service.
 //! - [`reload`]: reading certificates and tokens again.
 //!
+//! - [`forward`], [`status`]: what a client of a gateway needs, handed through so that the binary knows this crate alone.
+//!
 //! The binary and the simulator both start roles here. This crate handles no signals, prints nothing and does not know
 //! where a configuration came from.
 
@@ -20,4 +22,9 @@ pub mod reload;
 pub mod server;
 pub mod store;
 
+/// The client's side of a gateway's http entry.
+pub use bowline_entry::forward;
 pub use listen::ListenError;
+
+/// The status of a zone, as the admin port answers it.
+pub use bowline_api::status;

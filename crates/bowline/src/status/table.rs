@@ -1,6 +1,6 @@
 //! The status as tables for people. Without a terminal: no colours, no lines, nothing cut.
 
-use bowline_api::status::{AgentStatus, GatewayStatus, ServiceStatus, State, Status};
+use bowline_node::status::{AgentStatus, GatewayStatus, ServiceStatus, State, Status};
 use comfy_table::{Attribute, Cell, Color, Table};
 
 /// All tables.
@@ -130,7 +130,7 @@ fn duration(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bowline_api::status::Tunnels;
+    use bowline_node::status::Tunnels;
 
     use super::*;
 

@@ -1,0 +1,18 @@
+//! Bounds of this crate.
+
+use std::time::Duration;
+
+/// Longest wait for a connection to a gateway, TLS included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest wait for an answer from the admin port.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Largest answer that is read, in bytes: a status of tens of thousands of agents.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How much is shown of an answer that was not expected, in characters.
+pub const SHOWN_CHARACTERS_MAX: usize = 500;
+
+/// Pause between two looks of `status --watch`.
+pub const WATCH_PERIOD: Duration = Duration::from_secs(2);
