@@ -1,6 +1,7 @@
 //! Commands on the life time of keys.
 
 use crate::error::CommandError;
+use crate::table::NEVER;
 
 use super::spec::{Flags, Group, Keys, Spec};
 use super::{Call, Command, Outcome, is_word};
@@ -74,7 +75,7 @@ impl DeadlineKind {
             Self::UnixMilliseconds => Some(value),
         }
         // The largest number means "never" in the table.
-        .filter(|&at_ms| at_ms != i64::MAX)
+        .map(|at_ms| at_ms.min(NEVER - 1))
     }
 }
 

@@ -248,7 +248,10 @@ fn hincrby(call: &mut Call<'_>) -> Outcome {
 fn hincrbyfloat(call: &mut Call<'_>) -> Outcome {
     let (key, field, change) = (call.argument(1), call.argument(2), call.argument(3));
     // Redis judges the increment before the key.
-    add_floats(b"0", change, CommandError::NotAFloat)?;
+    add_floats(b"0", change, CommandError::NotAFloat).map_err(|error| match error {
+        CommandError::NotFinite => CommandError::text("ERR value is NaN or Infinity"),
+        error => error,
+    })?;
     let old = existing(call.keyspace, call.database, key, field, call.now_ms)?;
     let sum = add_floats(old.unwrap_or(b"0"), change, CommandError::HashNotAFloat)?;
     insert(call, &[field, sum.as_bytes()])?;
@@ -272,7 +275,9 @@ fn hrandfield(call: &mut Call<'_>) -> Outcome {
         return Err(CommandError::Syntax);
     }
     if count == i64::MIN || (count < 0 && count.unsigned_abs() > RANDOM_FIELDS_MAX) {
-        return Err(CommandError::OutOfRange);
+        let text =
+            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
+        return Err(CommandError::text(text));
     }
     let mut random = call.keyspace.random.clone();
     let chosen = match call.keyspace.read(call.database, key, call.now_ms).map(Value::hash).transpose()? {

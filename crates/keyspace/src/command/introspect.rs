@@ -40,7 +40,7 @@ pub fn command(
             for name in &arguments[2..] {
                 match find(name) {
                     Some(spec) => information(spec, reply),
-                    None => reply.null_array(),
+                    None => reply.null(),
                 }
             }
         }
@@ -53,7 +53,7 @@ pub fn command(
             reply.map(named.len());
             named.iter().for_each(|spec| documentation(spec, reply));
         }
-        "getkeys" if arguments.len() >= 3 => return keys(&arguments[2..], find, reply),
+        "getkeys" if arguments.len() >= 4 => return keys(&arguments[2..], find, reply),
         "help" => help(reply),
         "count" | "getkeys" => return Err(CommandError::Arity(format!("command|{subcommand}").into())),
         _ => return Err(unknown_subcommand("COMMAND", &arguments[1])),

@@ -62,6 +62,12 @@ pub const COMMANDS: &[Command] = &[
         "how a key is kept: ENCODING, FREQ, IDLETIME, REFCOUNT",
         object,
     ),
+    server(
+        Spec::new("memory", -2, Flags::READONLY, Keys::Range { first: 2, last: 2, step: 1 }),
+        "4.0.0",
+        "memory of a key, about: USAGE",
+        memory,
+    ),
     server(Spec::new("dbsize", 1, READ_FAST, Keys::None), "1.0.0", "number of keys in the database", dbsize),
     server(Spec::new("flushdb", -1, WRITE, Keys::None), "1.0.0", "deletes all keys of the database", flushdb),
     server(
@@ -197,13 +203,14 @@ fn object(call: &mut Call<'_>) -> Outcome {
             object_help(call);
             return Ok(());
         }
+        b"help" => "help",
         b"encoding" => "encoding",
         b"refcount" => "refcount",
         b"idletime" => "idletime",
         b"freq" => "freq",
         _ => return Err(unknown_subcommand("OBJECT", call.argument(1))),
     };
-    if call.arguments.len() != 3 {
+    if call.arguments.len() != 3 || name == "help" {
         return Err(CommandError::Arity(format!("object|{name}").into()));
     }
     let now_s = seconds(call.now_ms);
@@ -235,6 +242,31 @@ fn object_help(call: &mut Call<'_>) {
     ];
     call.reply.array(lines.len());
     lines.iter().for_each(|line| call.reply.simple(line));
+}
+
+fn memory(call: &mut Call<'_>) -> Outcome {
+    if is_word(call.argument(1), "help") {
+        call.reply.array(2);
+        call.reply.simple("MEMORY <subcommand> [<arg> ...]. Subcommands are:");
+        call.reply.simple("USAGE <key> [SAMPLES <count>]: bytes of the key and its value, about");
+        return Ok(());
+    }
+    if !is_word(call.argument(1), "usage") {
+        return Err(unknown_subcommand("MEMORY", call.argument(1)));
+    }
+    match &call.arguments[2..] {
+        [] => return Err(CommandError::Arity("memory|usage".into())),
+        [_] => {}
+        [_, word, count] if is_word(word, "samples") => {
+            parse_integer(count).ok_or(CommandError::NotAnInteger)?;
+        }
+        _ => return Err(CommandError::Syntax),
+    }
+    match call.keyspace.find(call.database, call.argument(2), call.now_ms) {
+        None => call.reply.null(),
+        Some(entry) => call.reply.count(entry.memory()),
+    }
+    Ok(())
 }
 
 fn dbsize(call: &mut Call<'_>) -> Outcome {

@@ -1,0 +1,237 @@
+//! CONFIG: the parameters that clients and tools ask for, of which a few can be changed while the store runs.
+
+use std::time::Duration;
+
+use bowline_keyspace::command::introspect::unknown_subcommand;
+use bowline_keyspace::command::{Flags, Group};
+use bowline_keyspace::glob::Glob;
+use bowline_keyspace::number::parse_integer;
+use bowline_keyspace::{CommandError, Reply};
+
+use super::{Outcome, Request, ServerCommand, keyless, row};
+use crate::limits::{SLOWLOG_LENGTH_MAX, WRITE_STALL_MAX};
+use crate::server::Server;
+use crate::settings::Password;
+
+pub(super) const COMMANDS: &[ServerCommand] = &[row(
+    keyless("config", -2, Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE)),
+    Group::Server,
+    "2.0.0",
+    "shows and changes settings",
+    config,
+)];
+
+/// How a parameter is changed; `None` refuses the value.
+type Change = fn(&Server, &[u8]) -> Option<()>;
+
+struct Parameter {
+    name: &'static str,
+    show: fn(&Server) -> String,
+    change: Option<Change>,
+}
+
+const fn fixed(name: &'static str, show: fn(&Server) -> String) -> Parameter {
+    Parameter { name, show, change: None }
+}
+
+const fn tunable(name: &'static str, show: fn(&Server) -> String, change: Change) -> Parameter {
+    Parameter { name, show, change: Some(change) }
+}
+
+/// By name, as CONFIG GET answers them.
+const PARAMETERS: &[Parameter] = &[
+    fixed("appendfsync", |_| "everysec".to_owned()),
+    fixed("appendonly", |_| "no".to_owned()),
+    fixed("bind", |server| server.address.ip().to_string()),
+    fixed("client-output-buffer-limit", |_| {
+        let (limit, seconds) = (crate::limits::OUTPUT_BYTES_MAX, WRITE_STALL_MAX.as_secs());
+        format!("normal {limit} 0 {seconds} slave 0 0 0 pubsub 0 0 0")
+    }),
+    fixed("client-query-buffer-limit", |_| bowline_resp::limits::REQUEST_BYTES_MAX.to_string()),
+    fixed("cluster-enabled", |_| "no".to_owned()),
+    fixed("databases", |server| server.keyspace.borrow().databases().to_string()),
+    fixed("dbfilename", |_| String::new()),
+    fixed("dir", |_| String::new()),
+    fixed("hash-max-listpack-entries", |_| bowline_keyspace::limits::HASH_LIST_FIELDS_MAX.to_string()),
+    fixed("hash-max-listpack-value", |_| bowline_keyspace::limits::HASH_LIST_BYTES_MAX.to_string()),
+    fixed("hz", |_| "10".to_owned()),
+    tunable("lua-time-limit", script_limit, set_script_limit),
+    tunable("busy-reply-threshold", script_limit, set_script_limit),
+    tunable(
+        "maxclients",
+        |server| server.tunables.clients_max.get().to_string(),
+        |server, value| {
+            server.tunables.clients_max.set(number(value).filter(|&value| value > 0)?);
+            Some(())
+        },
+    ),
+    tunable(
+        "maxmemory",
+        |server| server.keyspace.borrow().memory_max_bytes().to_string(),
+        |server, value| {
+            server.keyspace.borrow_mut().set_memory_max_bytes(memory(value)?);
+            Some(())
+        },
+    ),
+    fixed("maxmemory-policy", |_| "noeviction".to_owned()),
+    fixed("notify-keyspace-events", |_| String::new()),
+    fixed("port", |server| server.address.port().to_string()),
+    fixed("proto-max-bulk-len", |_| bowline_resp::limits::BULK_BYTES_MAX.to_string()),
+    tunable(
+        "requirepass",
+        // The password is known by its digest only.
+        |_| String::new(),
+        |server, value| {
+            *server.tunables.password.borrow_mut() = (!value.is_empty()).then(|| Password::new(value));
+            Some(())
+        },
+    ),
+    fixed("save", |_| String::new()),
+    tunable(
+        "slowlog-log-slower-than",
+        |server| {
+            server
+                .tunables
+                .slowlog_threshold
+                .get()
+                .map_or("-1".to_owned(), |time| time.as_micros().to_string())
+        },
+        |server, value| {
+            let micros = parse_integer(value).filter(|&micros| micros >= -1)?;
+            server.tunables.slowlog_threshold.set(u64::try_from(micros).ok().map(Duration::from_micros));
+            Some(())
+        },
+    ),
+    tunable(
+        "slowlog-max-len",
+        |server| server.tunables.slowlog_length.get().to_string(),
+        |server, value| {
+            server.tunables.slowlog_length.set(number(value).filter(|&length| length <= SLOWLOG_LENGTH_MAX)?);
+            Some(())
+        },
+    ),
+    fixed("tcp-keepalive", |_| "15".to_owned()),
+    tunable(
+        "timeout",
+        |server| server.tunables.idle_timeout.get().map_or(0, |timeout| timeout.as_secs()).to_string(),
+        |server, value| {
+            let seconds = u64::try_from(number(value)?).ok()?;
+            server.tunables.idle_timeout.set((seconds > 0).then(|| Duration::from_secs(seconds)));
+            Some(())
+        },
+    ),
+];
+
+fn number(value: &[u8]) -> Option<usize> {
+    parse_integer(value).and_then(|number| usize::try_from(number).ok())
+}
+
+/// A number of bytes, with a unit.
+fn memory(value: &[u8]) -> Option<usize> {
+    let text = std::str::from_utf8(value).ok()?.to_ascii_lowercase();
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "b" => 1,
+        "k" => 1_000,
+        "kb" => 1 << 10,
+        "m" => 1_000_000,
+        "mb" => 1 << 20,
+        "g" => 1_000_000_000,
+        "gb" => 1 << 30,
+        _ => return None,
+    };
+    number(digits.as_bytes())?.checked_mul(unit)
+}
+
+fn script_limit(server: &Server) -> String {
+    server.tunables.script_timeout.get().as_millis().to_string()
+}
+
+fn set_script_limit(server: &Server, value: &[u8]) -> Option<()> {
+    let limit_ms = u64::try_from(number(value)?).ok().filter(|&limit_ms| limit_ms > 0)?;
+    server.tunables.script_timeout.set(Duration::from_millis(limit_ms));
+    Some(())
+}
+
+fn find(name: &[u8]) -> Option<&'static Parameter> {
+    PARAMETERS.iter().find(|parameter| name.eq_ignore_ascii_case(parameter.name.as_bytes()))
+}
+
+fn config(request: &mut Request<'_>) -> Outcome {
+    let subcommand = request.word(1);
+    match (subcommand.as_str(), request.arguments.len()) {
+        ("get", 3..) => get(request),
+        ("set", 4..) if request.arguments.len().is_multiple_of(2) => set(request),
+        ("set", 4..) => Err(CommandError::Syntax),
+        ("resetstat", 2) => {
+            request.server.counters.reset();
+            request.server.keyspace.borrow_mut().reset_statistics();
+            request.output.ok();
+            Ok(())
+        }
+        ("rewrite", 2) => Err(CommandError::text("ERR The server is running without a config file")),
+        ("help", 2) => {
+            let lines = [
+                "CONFIG <subcommand> [<arg> ...]. Subcommands are:",
+                "GET <pattern> [<pattern> ...]",
+                "SET <parameter> <value> [<parameter> <value> ...]",
+                "RESETSTAT",
+            ];
+            request.output.array(lines.len());
+            lines.iter().for_each(|line| request.output.simple(line));
+            Ok(())
+        }
+        (name @ ("get" | "set" | "resetstat" | "rewrite" | "help"), _) => {
+            Err(CommandError::Arity(format!("config|{name}").into()))
+        }
+        _ => Err(unknown_subcommand("CONFIG", request.argument(1))),
+    }
+}
+
+fn get(request: &mut Request<'_>) -> Outcome {
+    let mut globs: Vec<Glob<'_>> = request.arguments[2..].iter().map(|pattern| Glob::new(pattern)).collect();
+    let mut found = Vec::new();
+    for parameter in PARAMETERS {
+        let mut fits = false;
+        for glob in &mut globs {
+            fits |= glob.matches(parameter.name.as_bytes(), true)?;
+        }
+        found.extend(fits.then_some(parameter));
+    }
+    request.output.map(found.len());
+    for parameter in found {
+        request.output.bulk(parameter.name.as_bytes());
+        request.output.bulk((parameter.show)(request.server).as_bytes());
+    }
+    Ok(())
+}
+
+fn set(request: &mut Request<'_>) -> Outcome {
+    let refusal = |name: &[u8], why: &str| {
+        let name = String::from_utf8_lossy(&name[..name.len().min(64)]).into_owned();
+        CommandError::Other(
+            format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}").into(),
+        )
+    };
+    let pairs = || request.arguments[2..].chunks_exact(2);
+    for pair in pairs() {
+        let Some(parameter) = find(&pair[0]) else {
+            let name = String::from_utf8_lossy(&pair[0][..pair[0].len().min(64)]).into_owned();
+            let text = format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'");
+            return Err(CommandError::Other(text.into()));
+        };
+        // Setting what is set already is not a change: tools do it to be sure.
+        if parameter.change.is_none() && (parameter.show)(request.server).as_bytes() != pair[1] {
+            return Err(refusal(&pair[0], "can't set immutable config"));
+        }
+    }
+    for pair in pairs() {
+        let change = find(&pair[0]).and_then(|parameter| parameter.change);
+        if let Some(change) = change {
+            change(request.server, &pair[1])
+                .ok_or_else(|| refusal(&pair[0], "argument couldn't be parsed"))?;
+        }
+    }
+    request.output.ok();
+    Ok(())
+}

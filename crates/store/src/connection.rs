@@ -1,0 +1,200 @@
+//! One connection: bytes in, requests run in batches, replies out with one write a batch.
+//!
+//! Back-pressure: while replies are being written no further request is read, so a client that does not read is not
+//! read from. It is cut off when it takes nothing for [`WRITE_STALL_MAX`], or when a batch of replies passes
+//! [`OUTPUT_BYTES_MAX`](crate::limits::OUTPUT_BYTES_MAX).
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bowline_keyspace::{Reply, Transaction};
+use bowline_resp::{ProtocolError, RequestDecoder, RequestLimits};
+use bowline_rt::task::yield_now;
+use bowline_rt::time::{now, timeout};
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::client::{Client, Replies, Session};
+use crate::dispatch::dispatch;
+use crate::limits::{BATCH_REQUESTS_MAX, BUFFER_KEPT_BYTES, OUTPUT_BATCH_BYTES, READ_BYTES, WRITE_STALL_MAX};
+use crate::output::Output;
+use crate::server::{Counters, Server, now_ms};
+
+/// Why a connection ended without the client's asking.
+#[derive(Debug, thiserror::Error)]
+enum Cut {
+    #[error("protocol error")]
+    Protocol(#[source] ProtocolError),
+    #[error("replies passed the limit OUTPUT_BYTES_MAX")]
+    OutputLimit,
+    #[error("the client read nothing for WRITE_STALL_MAX")]
+    WriteStall,
+    #[error("idle for longer than the setting allows")]
+    Idle,
+    #[error("cannot read or write")]
+    Io(#[from] std::io::Error),
+}
+
+/// What is to be done after a batch.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Read,
+    /// More requests are in the buffer; the others come first.
+    Yield,
+    Close,
+}
+
+struct Connection<S> {
+    server: Rc<Server>,
+    stream: S,
+    session: Session,
+    decoder: RequestDecoder,
+    input: BytesMut,
+    output: Output,
+}
+
+/// Serves one client until it goes or is sent away.
+pub(crate) async fn serve<S>(server: Rc<Server>, client: Rc<Client>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let authenticated = server.tunables.password.borrow().is_none();
+    let session = Session {
+        client: client.clone(),
+        authenticated,
+        transaction: Transaction::default(),
+        replies: Replies::On,
+        closing: false,
+    };
+    let limits = if authenticated { RequestLimits::default() } else { RequestLimits::UNAUTHENTICATED };
+    let mut connection = Connection {
+        server,
+        stream,
+        session,
+        decoder: RequestDecoder::new(limits),
+        input: BytesMut::new(),
+        output: Output::new(),
+    };
+    let outcome = connection.run().await;
+    connection.session.transaction.discard(&mut connection.server.keyspace.borrow_mut());
+    match outcome {
+        Ok(()) => {}
+        Err(Cut::Io(error)) => {
+            tracing::debug!(client = client.id, peer = %client.peer, %error, "connection lost")
+        }
+        Err(cut) => {
+            let cause = std::error::Error::source(&cut).map(ToString::to_string).unwrap_or_default();
+            tracing::info!(client = client.id, peer = %client.peer, reason = %cut, cause, "client cut off");
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    async fn run(&mut self) -> Result<(), Cut> {
+        loop {
+            let next = self.batch().await?;
+            self.flush().await?;
+            match next {
+                Next::Close => {
+                    // A peer that is gone already is told nothing.
+                    let _ = self.stream.shutdown().await;
+                    return Ok(());
+                }
+                Next::Yield => yield_now().await,
+                Next::Read => {
+                    if !self.read().await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads more; false at the end of the stream.
+    async fn read(&mut self) -> Result<bool, Cut> {
+        if self.input.is_empty() && self.input.capacity() > BUFFER_KEPT_BYTES {
+            self.input = BytesMut::new();
+        }
+        self.input.reserve(READ_BYTES);
+        let client = self.session.client.clone();
+        let idle = self.server.tunables.idle_timeout.get();
+        let count = tokio::select! {
+            biased;
+            () = client.killed() => return Ok(false),
+            count = self.stream.read_buf(&mut self.input) => count?,
+            () = sleep_or_never(idle) => return Err(Cut::Idle),
+        };
+        Counters::add(&self.server.counters.input_bytes, count);
+        client.input_bytes.set(self.input.len());
+        Ok(count > 0)
+    }
+
+    /// Runs the requests that are complete.
+    async fn batch(&mut self) -> Result<Next, Cut> {
+        let now_ms = now_ms();
+        let mut at = now();
+        self.session.client.active_at.set(at);
+        for _ in 0..BATCH_REQUESTS_MAX {
+            let request = match self.decoder.decode(&mut self.input) {
+                Ok(Some(request)) => request,
+                Ok(None) => return Ok(Next::Read),
+                Err(error) => {
+                    self.output.error(&format!("ERR Protocol error: {error}"));
+                    self.flush().await?;
+                    return Err(Cut::Protocol(error));
+                }
+            };
+            let was_authenticated = self.session.authenticated;
+            at = dispatch(&self.server, &mut self.session, &request, now_ms, at, &mut self.output);
+            if self.session.authenticated != was_authenticated {
+                self.decoder.set_limits(match self.session.authenticated {
+                    true => RequestLimits::default(),
+                    false => RequestLimits::UNAUTHENTICATED,
+                });
+            }
+            if self.output.overflowed() {
+                return Err(Cut::OutputLimit);
+            }
+            if self.session.closing || self.session.client.is_killed() {
+                return Ok(Next::Close);
+            }
+            if self.output.buffer.len() >= OUTPUT_BATCH_BYTES {
+                break;
+            }
+        }
+        Ok(Next::Yield)
+    }
+
+    /// Writes all replies.
+    async fn flush(&mut self) -> Result<(), Cut> {
+        if self.output.buffer.is_empty() {
+            return Ok(());
+        }
+        Counters::add(&self.server.counters.output_bytes, self.output.buffer.len());
+        while self.output.buffer.has_remaining() {
+            self.session.client.output_bytes.set(self.output.buffer.len());
+            let written = match timeout(WRITE_STALL_MAX, self.stream.write(&self.output.buffer)).await {
+                Err(_) => return Err(Cut::WriteStall),
+                Ok(written) => written?,
+            };
+            if written == 0 {
+                return Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into());
+            }
+            self.output.buffer.advance(written);
+        }
+        self.session.client.output_bytes.set(0);
+        timeout(WRITE_STALL_MAX, self.stream.flush()).await.map_err(|_| Cut::WriteStall)??;
+        // Taking the start of a buffer off does not free it: an empty one starts over, a large one goes.
+        if self.output.buffer.capacity() > BUFFER_KEPT_BYTES * 4 {
+            self.output.buffer = BytesMut::new();
+        }
+        Ok(())
+    }
+}
+
+async fn sleep_or_never(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => bowline_rt::time::sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,140 @@
+//! From a request to its command: every check that Redis makes before a command runs, in the same order.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use bowline_keyspace::command::Flags;
+use bowline_keyspace::{Call, CommandError, Reply, Spec};
+use bowline_rt::time::now;
+use bytes::Bytes;
+
+use crate::client::{Replies, Session};
+use crate::commands::{Action, Entry, unknown_command};
+use crate::output::Output;
+use crate::server::{Counters, Server, SlowCommand, shortened};
+
+/// Commands that act at once inside MULTI instead of being queued.
+const NEVER_QUEUED: [&str; 6] = ["exec", "discard", "multi", "watch", "quit", "reset"];
+
+/// Runs or queues one request and writes its reply. `started` is now; the answer is the time when it was done.
+pub(crate) fn dispatch(
+    server: &Rc<Server>,
+    session: &mut Session,
+    request: &[Bytes],
+    now_ms: i64,
+    started: Instant,
+    output: &mut Output,
+) -> Instant {
+    let replies = session.replies;
+    let before = output.buffer.len();
+    Counters::add(&server.counters.commands, 1);
+    match admit(server, session, request, output) {
+        Err(refusal) => {
+            session.transaction.abort();
+            Counters::add(&server.counters.errors, 1);
+            output.error(&refusal.to_string());
+        }
+        Ok(None) => {}
+        Ok(Some(entry)) => {
+            if run(server, session, entry, request, now_ms, output).is_err() {
+                Counters::add(&server.counters.errors, 1);
+            }
+        }
+    }
+    session.client.queued.set(match session.transaction.open() {
+        true => i64::try_from(session.transaction.queued()).unwrap_or(i64::MAX),
+        false => -1,
+    });
+    let silent = replies == Replies::SkipNext || session.replies != Replies::On;
+    if replies == Replies::SkipNext && session.replies == Replies::SkipNext {
+        session.replies = Replies::On;
+    }
+    if silent {
+        output.buffer.truncate(before);
+    }
+    let ended = now();
+    note_if_slow(server, session, request, started, ended);
+    ended
+}
+
+/// The checks before a command runs. `None` if it was queued.
+fn admit(
+    server: &Server,
+    session: &mut Session,
+    request: &[Bytes],
+    output: &mut Output,
+) -> Result<Option<Entry>, CommandError> {
+    let entry = server.commands.find(&request[0]).ok_or_else(|| unknown_command(request))?;
+    let spec = entry.spec();
+    if !spec.accepts(request.len()) {
+        return Err(CommandError::Arity(spec.name.into()));
+    }
+    if !session.authenticated && !spec.flags.has(Flags::NO_AUTH) {
+        return Err(CommandError::text("NOAUTH Authentication required."));
+    }
+    if session.transaction.open() && spec.flags.has(Flags::NO_MULTI) {
+        return Err(CommandError::text("ERR Command not allowed inside a transaction"));
+    }
+    refuse_when_full(server, spec)?;
+    if session.transaction.open() && !NEVER_QUEUED.contains(&spec.name) {
+        // Copies, because the request is a part of a large read buffer, which would stay alive.
+        let copies = request.iter().map(|argument| Bytes::copy_from_slice(argument)).collect();
+        if !session.transaction.push(copies) {
+            return Err(CommandError::text("ERR the transaction is too large"));
+        }
+        output.simple("QUEUED");
+        return Ok(None);
+    }
+    Ok(Some(entry))
+}
+
+fn refuse_when_full(server: &Server, spec: &Spec) -> Result<(), CommandError> {
+    let full = spec.flags.has(Flags::DENYOOM) && server.keyspace.borrow().is_full();
+    if full { Err(CommandError::OutOfMemory) } else { Ok(()) }
+}
+
+/// Runs a command that was admitted, and writes its refusal, if any.
+pub(crate) fn run(
+    server: &Rc<Server>,
+    session: &mut Session,
+    entry: Entry,
+    arguments: &[Bytes],
+    now_ms: i64,
+    output: &mut Output,
+) -> Result<(), CommandError> {
+    session.client.command.set(entry.spec().name);
+    match entry.action() {
+        Action::Keyspace(command) => {
+            let mut keyspace = server.keyspace.borrow_mut();
+            let database = session.database();
+            Call { keyspace: &mut keyspace, database, now_ms, arguments, reply: output }.run(command)
+        }
+        Action::Server(command) => {
+            let mut request = crate::commands::Request { server, session, arguments, now_ms, output };
+            let outcome = (command.run)(&mut request);
+            outcome.inspect_err(|error| output.error(&error.to_string()))
+        }
+    }
+}
+
+fn note_if_slow(server: &Server, session: &Session, request: &[Bytes], started: Instant, ended: Instant) {
+    let took = ended.saturating_duration_since(started);
+    if server.tunables.slowlog_threshold.get().is_none_or(|threshold| took < threshold) {
+        return;
+    }
+    // Passwords must not be kept.
+    let secret =
+        [b"auth".as_slice(), b"hello", b"config"].iter().any(|name| request[0].eq_ignore_ascii_case(name));
+    if secret {
+        return;
+    }
+    let entry = SlowCommand {
+        id: 0,
+        unix_seconds: bowline_rt::time::unix_time().as_secs(),
+        took,
+        arguments: shortened(request),
+        peer: session.client.peer,
+        client_name: session.client.name.borrow().clone(),
+    };
+    server.slowlog.borrow_mut().push(entry, server.tunables.slowlog_length.get());
+}

@@ -1,0 +1,291 @@
+//! Scripts: Lua 5.1 in a sandbox.
+//!
+//! A script runs to its end before anything else happens in the store: it is atomic, and time stands still in it. It
+//! cannot hang the store: a hook stops it when its time is over, whatever it catches. A script that is stopped, or fails,
+//! keeps what it wrote until then; its effects replicate as one unit. Redis instead refuses to stop a script that has
+//! written, and stays busy.
+//!
+//! What a script can reach is the list in `sandbox.lua`: no files, no process, no byte code, no other script's
+//! globals. Matching patterns counts its steps ([`pattern`]), because the hook cannot interrupt C code.
+//!
+//! Memory: one limit for the interpreter, scripts that are kept included.
+
+mod cache;
+mod call;
+mod convert;
+mod location;
+mod pattern;
+mod strings;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest;
+use bowline_keyspace::random::Random;
+use bowline_keyspace::{CommandError, Keyspace, Reply};
+use bytes::Bytes;
+use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
+
+use crate::commands::CommandTable;
+use crate::limits::{
+    PATTERN_STEPS_MAX, SCRIPT_HOOK_INSTRUCTIONS, SCRIPT_INSTRUCTIONS_MAX, SCRIPT_MEMORY_BYTES_MAX,
+    SCRIPT_MEMORY_TIDY_BYTES,
+};
+use cache::{Cache, Script};
+
+/// Where a script comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// Its text (EVAL).
+    Text(&'a [u8]),
+    /// The SHA-1 of its text (EVALSHA).
+    Digest(&'a [u8]),
+}
+
+/// One run of a script.
+#[derive(Debug)]
+pub(crate) struct Invocation<'a> {
+    pub source: Source<'a>,
+    pub keys: &'a [Bytes],
+    pub values: &'a [Bytes],
+    pub database: usize,
+    pub read_only: bool,
+    pub time_limit: Duration,
+}
+
+/// What the functions of the running script share.
+pub(crate) struct State {
+    keyspace: Rc<RefCell<Keyspace>>,
+    commands: Rc<CommandTable>,
+    database: Cell<usize>,
+    /// Time since 1970 at the start of the script.
+    now: Cell<Duration>,
+    read_only: Cell<bool>,
+    resp3: Cell<bool>,
+    deadline: Cell<Option<Instant>>,
+    instructions_left: Cell<u64>,
+    stopped: Cell<bool>,
+    pattern_steps_max: Cell<u64>,
+    pattern_steps_left: Cell<u64>,
+    random: RefCell<Random>,
+    environment: RefCell<Option<Table>>,
+}
+
+impl State {
+    fn begin(&self, invocation: &Invocation<'_>, read_only: bool) {
+        self.database.set(invocation.database);
+        self.now.set(bowline_rt::time::unix_time());
+        self.read_only.set(read_only);
+        self.resp3.set(false);
+        self.deadline.set(Some(bowline_rt::time::now() + invocation.time_limit));
+        self.instructions_left.set(SCRIPT_INSTRUCTIONS_MAX);
+        self.stopped.set(false);
+        self.pattern_steps_left.set(self.pattern_steps_max.get());
+        // The same numbers in every run, as in Redis.
+        *self.random.borrow_mut() = Random::new(0);
+    }
+}
+
+/// The interpreter with the scripts that it knows.
+pub(crate) struct Scripts {
+    lua: Lua,
+    state: Rc<State>,
+    runner: Function,
+    environment_metatable: Table,
+    cache: RefCell<Cache>,
+}
+
+impl Scripts {
+    pub fn new(keyspace: Rc<RefCell<Keyspace>>, commands: Rc<CommandTable>) -> mlua::Result<Self> {
+        let lua = Lua::new_with(StdLib::STRING | StdLib::TABLE | StdLib::MATH, LuaOptions::new())?;
+        let state = Rc::new(State {
+            keyspace,
+            commands,
+            database: Cell::new(0),
+            now: Cell::default(),
+            read_only: Cell::new(false),
+            resp3: Cell::new(false),
+            deadline: Cell::new(None),
+            instructions_left: Cell::new(0),
+            stopped: Cell::new(false),
+            pattern_steps_max: Cell::new(PATTERN_STEPS_MAX),
+            pattern_steps_left: Cell::new(0),
+            random: RefCell::new(Random::new(0)),
+            environment: RefCell::new(None),
+        });
+        let native = lua.create_table()?;
+        strings::register(&lua, &native, &state)?;
+        call::register(&lua, &native, &state)?;
+        let sandbox: Table =
+            lua.load(include_str!("script/sandbox.lua")).set_name("=sandbox").call(native)?;
+        lua.set_memory_limit(SCRIPT_MEMORY_BYTES_MAX)?;
+        Ok(Self {
+            runner: sandbox.get("runner")?,
+            environment_metatable: sandbox.get("environment")?,
+            lua,
+            state,
+            cache: RefCell::default(),
+        })
+    }
+
+    /// Memory of the interpreter.
+    pub fn memory(&self) -> usize {
+        self.lua.used_memory()
+    }
+
+    /// Scripts that EVALSHA can run.
+    pub fn count(&self) -> usize {
+        self.cache.borrow().len()
+    }
+
+    /// SCRIPT EXISTS.
+    pub fn exists(&self, digest: &[u8]) -> bool {
+        self.cache.borrow().find(digest).is_some()
+    }
+
+    /// SCRIPT LOAD: keeps a script until SCRIPT FLUSH; the answer is its digest.
+    pub fn load(&self, text: &[u8]) -> Result<String, CommandError> {
+        let digest = sha1(text);
+        if self.cache.borrow_mut().pin(&digest)? {
+            return Ok(digest);
+        }
+        let script = Script::compile(&self.lua, text, &digest)?;
+        self.cache.borrow_mut().insert(script, true);
+        Ok(digest)
+    }
+
+    /// SCRIPT FLUSH.
+    pub fn flush(&self) {
+        *self.cache.borrow_mut() = Cache::default();
+        self.tidy();
+    }
+
+    fn resolve(&self, source: Source<'_>) -> Result<Script, CommandError> {
+        let text = match source {
+            Source::Digest(digest) => {
+                let text = "NOSCRIPT No matching script. Please use EVAL.";
+                return self.cache.borrow().find(digest).ok_or(CommandError::text(text));
+            }
+            Source::Text(text) => text,
+        };
+        let digest = sha1(text);
+        if let Some(script) = self.cache.borrow().find(digest.as_bytes()) {
+            return Ok(script);
+        }
+        let script = Script::compile(&self.lua, text, &digest)?;
+        self.cache.borrow_mut().insert(script.clone(), false);
+        Ok(script)
+    }
+
+    /// Runs a script and writes its reply.
+    ///
+    /// # Errors
+    /// What the client is to be told if the script fails.
+    pub fn run(&self, invocation: &Invocation<'_>, output: &mut dyn Reply) -> Result<(), CommandError> {
+        let script = self.resolve(invocation.source)?;
+        self.state.begin(invocation, invocation.read_only || script.read_only);
+        let outcome = self.execute(&script, invocation, output);
+        *self.state.environment.borrow_mut() = None;
+        if self.lua.used_memory() > SCRIPT_MEMORY_TIDY_BYTES {
+            self.tidy();
+        }
+        outcome
+    }
+
+    fn execute(
+        &self,
+        script: &Script,
+        invocation: &Invocation<'_>,
+        output: &mut dyn Reply,
+    ) -> Result<(), CommandError> {
+        let started =
+            self.prepare(script, invocation).and_then(|()| self.runner.call(script.function.clone()));
+        if self.state.stopped.get() {
+            let limit_ms = invocation.time_limit.as_millis();
+            tracing::warn!(script = script.digest, limit_ms, "a script ran too long and was stopped");
+            let text = format!(
+                "ERR the script ran longer than {limit_ms} ms and was stopped; what it wrote before stays script: {}",
+                script.digest
+            );
+            return Err(CommandError::Other(text.into()));
+        }
+        let (finished, value): (bool, Value) =
+            started.map_err(|error| interpreter_error(&error, &script.digest))?;
+        if finished {
+            return convert::write_reply(&value, self.state.resp3.get(), output);
+        }
+        Err(CommandError::Other(location::describe_error(&value, &script.digest, script.only_line).into()))
+    }
+
+    /// A fresh environment, so that no script sees the globals of another run, and a fresh deadline.
+    fn prepare(&self, script: &Script, invocation: &Invocation<'_>) -> mlua::Result<()> {
+        let environment = self.lua.create_table()?;
+        let list = |items: &[Bytes]| {
+            let strings =
+                items.iter().map(|item| self.lua.create_string(item)).collect::<mlua::Result<Vec<_>>>()?;
+            self.lua.create_sequence_from(strings)
+        };
+        environment.raw_set("KEYS", list(invocation.keys)?)?;
+        environment.raw_set("ARGV", list(invocation.values)?)?;
+        environment.raw_set("_G", &environment)?;
+        environment.set_metatable(Some(self.environment_metatable.clone()))?;
+        script.function.set_environment(environment.clone())?;
+        *self.state.environment.borrow_mut() = Some(environment);
+        self.watch_the_clock(SCRIPT_HOOK_INSTRUCTIONS)
+    }
+
+    fn watch_the_clock(&self, instructions: u32) -> mlua::Result<()> {
+        set_hook(&self.lua, self.state.clone(), instructions)
+    }
+
+    fn tidy(&self) {
+        // A failing finaliser cannot be: scripts cannot make any (there is no newproxy).
+        let _ = self.lua.gc_collect();
+    }
+}
+
+/// Lets the hook run each so many instructions.
+fn set_hook(lua: &Lua, state: Rc<State>, instructions: u32) -> mlua::Result<()> {
+    let triggers = HookTriggers::new().every_nth_instruction(instructions);
+    lua.set_global_hook(triggers, move |lua, _| {
+        let left = state.instructions_left.get().saturating_sub(u64::from(instructions));
+        state.instructions_left.set(left);
+        if !state.stopped.get() {
+            let late = state.deadline.get().is_some_and(|deadline| bowline_rt::time::now() >= deadline);
+            if left > 0 && !late {
+                return Ok(VmState::Continue);
+            }
+            state.stopped.set(true);
+        }
+        if instructions > 1 {
+            // From now on every single instruction fails: no pcall can outlive that.
+            set_hook(lua, state.clone(), 1)?;
+        }
+        Err(mlua::Error::runtime("the script ran too long"))
+    })
+}
+
+/// The interpreter itself failed: it is out of memory, or a value cannot be passed.
+fn interpreter_error(error: &mlua::Error, digest: &str) -> CommandError {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    CommandError::Other(format!("ERR {first} script: {digest}, on @user_script:0.").into())
+}
+
+/// SHA-1 in hexadecimal, as EVALSHA names scripts.
+fn sha1(bytes: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes);
+    digest.as_ref().iter().fold(String::with_capacity(40), |mut text, byte| {
+        for nibble in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+        }
+        text
+    })
+}
+
+/// What a native function answers to `sandbox.lua`: whether it worked, and the results or the error.
+type NativeResult = mlua::Result<MultiValue>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+//! The table `redis` of scripts: commands, replies, the log.
+
+use std::rc::Rc;
+
+use bowline_keyspace::command::Flags;
+use bowline_keyspace::number::parse_integer;
+use bowline_keyspace::random::Random;
+use bowline_keyspace::{Call, CommandError, Reply, ReplyTree, ReplyValue};
+use bytes::Bytes;
+use mlua::chunk::ChunkMode;
+use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
+
+use super::{NativeResult, State, convert, location, sha1};
+use crate::commands::Action;
+use crate::server::REDIS_VERSION;
+
+/// 7.0.15 as Redis writes it in one number.
+const REDIS_VERSION_NUMBER: u32 = 0x0007_000f;
+
+/// Levels of the call stack between a native function and the script: itself and its wrapper in `sandbox.lua`.
+const WRAPPED_LEVEL: usize = 2;
+
+/// Puts the functions into `native`.
+pub(super) fn register(lua: &Lua, native: &Table, state: &Rc<State>) -> mlua::Result<()> {
+    native.set("version", REDIS_VERSION)?;
+    native.set("version_number", REDIS_VERSION_NUMBER)?;
+    let shared = state.clone();
+    native.set(
+        "call",
+        lua.create_function(move |lua, arguments: MultiValue| call(lua, &shared, &arguments))?,
+    )?;
+    let locate = |lua: &Lua, problem: Table| location::locate(lua, &problem, WRAPPED_LEVEL);
+    native.set("locate", lua.create_function(locate)?)?;
+    native.set("log", lua.create_function(|lua, values: MultiValue| log(lua, &values))?)?;
+    native.set("sha1hex", lua.create_function(|lua, values: MultiValue| sha1hex(lua, &values))?)?;
+    native.set("error_reply", lua.create_function(|lua, values: MultiValue| tagged(lua, "err", &values))?)?;
+    native.set("status_reply", lua.create_function(|lua, values: MultiValue| tagged(lua, "ok", &values))?)?;
+    native.set("set_repl", lua.create_function(|lua, values: MultiValue| set_repl(lua, &values))?)?;
+    let shared = state.clone();
+    native.set(
+        "setresp",
+        lua.create_function(move |lua, values: MultiValue| setresp(lua, &shared, &values))?,
+    )?;
+    let shared = state.clone();
+    native.set(
+        "compile",
+        lua.create_function(move |lua, values: MultiValue| compile(lua, &shared, &values))?,
+    )?;
+    let shared = state.clone();
+    let draw = move |_: &Lua, ()| {
+        #[expect(clippy::cast_precision_loss, reason = "53 bits fit exactly")]
+        let fraction = (shared.random.borrow_mut().bits() >> 11) as f64 / (1_u64 << 53) as f64;
+        Ok(fraction)
+    };
+    native.set("draw", lua.create_function(draw)?)?;
+    let shared = state.clone();
+    let seed = move |_: &Lua, seed: f64| {
+        *shared.random.borrow_mut() = Random::new(seed.to_bits());
+        Ok(())
+    };
+    native.set("seed", lua.create_function(seed)?)
+}
+
+/// An error of the kind that Redis raises: a table with the text and the place.
+fn refusal(lua: &Lua, text: &str) -> NativeResult {
+    let problem = lua.create_table()?;
+    problem.raw_set("err", text)?;
+    location::locate(lua, &problem, WRAPPED_LEVEL)?;
+    (false, problem).into_lua_multi(lua)
+}
+
+fn call(lua: &Lua, state: &State, values: &MultiValue) -> NativeResult {
+    if values.is_empty() {
+        return refusal(lua, "ERR Please specify at least one argument for this redis lib call");
+    }
+    let arguments: Option<Vec<Bytes>> = values.iter().map(argument).collect();
+    let Some(arguments) = arguments else {
+        return refusal(lua, "ERR Lua redis lib command arguments must be strings or integers");
+    };
+    let mut tree = ReplyTree::new(state.resp3.get());
+    if let Err(error) = run(state, &arguments, &mut tree) {
+        return refusal(lua, &error.to_string());
+    }
+    let reply = tree.finish().unwrap_or(ReplyValue::Null);
+    (true, convert::to_lua(lua, reply, state.resp3.get())?).into_lua_multi(lua)
+}
+
+fn argument(value: &Value) -> Option<Bytes> {
+    match value {
+        Value::String(text) => Some(Bytes::copy_from_slice(&text.as_bytes())),
+        Value::Integer(number) => Some(number.to_string().into()),
+        Value::Number(number) => Some(number_text(*number).into()),
+        _ => None,
+    }
+}
+
+/// A number as C's `%.17g` writes it.
+fn number_text(number: f64) -> String {
+    const DIGITS: i32 = 17;
+    if !number.is_finite() {
+        let sign = if number.is_sign_negative() { "-" } else { "" };
+        return format!("{sign}{}", if number.is_nan() { "nan" } else { "inf" });
+    }
+    let scientific = format!("{number:.16e}");
+    let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let trim = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
+    if (-4..DIGITS).contains(&exponent) {
+        let decimals = usize::try_from(DIGITS - 1 - exponent).unwrap_or(0);
+        return trim(&format!("{number:.decimals$}"));
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{}e{sign}{:02}", trim(mantissa), exponent.abs())
+}
+
+/// Runs a command of a script after the checks that Redis makes.
+fn run(state: &State, arguments: &[Bytes], reply: &mut ReplyTree) -> Result<(), CommandError> {
+    let unknown = CommandError::text("ERR Unknown Redis command called from script");
+    let entry = state.commands.find(&arguments[0]).ok_or(unknown)?;
+    let spec = entry.spec();
+    if !spec.accepts(arguments.len()) {
+        return Err(CommandError::text("ERR Wrong number of args calling Redis command from script"));
+    }
+    if spec.flags.has(Flags::NOSCRIPT) {
+        return Err(CommandError::text("ERR This Redis command is not allowed from script"));
+    }
+    if state.read_only.get() && spec.flags.has(Flags::WRITE) {
+        return Err(CommandError::text("ERR Write commands are not allowed from read-only scripts."));
+    }
+    let mut keyspace = state.keyspace.borrow_mut();
+    if spec.flags.has(Flags::DENYOOM) && keyspace.is_full() {
+        return Err(CommandError::OutOfMemory);
+    }
+    match entry.action() {
+        Action::Keyspace(command) => {
+            let now_ms = i64::try_from(state.now.get().as_millis()).unwrap_or(i64::MAX);
+            let mut call =
+                Call { keyspace: &mut keyspace, database: state.database.get(), now_ms, arguments, reply };
+            // Not `Call::run`: a refusal is raised in the script instead of being written.
+            (command.run)(&mut call)
+        }
+        Action::Server(_) => run_own(state, spec.name, arguments, keyspace.databases(), reply),
+    }
+}
+
+/// The few commands of the server that make sense in a script.
+fn run_own(
+    state: &State,
+    name: &str,
+    arguments: &[Bytes],
+    databases: usize,
+    reply: &mut ReplyTree,
+) -> Result<(), CommandError> {
+    match (name, arguments) {
+        ("ping", [_]) => reply.simple("PONG"),
+        ("ping" | "echo", [_, text]) => reply.bulk(text),
+        ("select", [_, database]) => {
+            let number = parse_integer(database).ok_or(CommandError::NotAnInteger)?;
+            let database = usize::try_from(number).ok().filter(|&number| number < databases);
+            state.database.set(database.ok_or(CommandError::DatabaseIndex)?);
+            reply.ok();
+        }
+        ("time", [_]) => {
+            // The time of the start: it stands still in a script.
+            let now = state.now.get();
+            reply.array(2);
+            reply.bulk(now.as_secs().to_string().as_bytes());
+            reply.bulk(now.subsec_micros().to_string().as_bytes());
+        }
+        _ => return Err(CommandError::text("ERR This Redis command is not allowed from script")),
+    }
+    Ok(())
+}
+
+/// `redis.error_reply` and `redis.status_reply`. Wrong arguments are answered, not raised, as in Redis.
+fn tagged(lua: &Lua, field: &str, values: &MultiValue) -> NativeResult {
+    let table = lua.create_table()?;
+    match values.front() {
+        Some(Value::String(text)) if values.len() == 1 && field == "ok" => table.raw_set(field, text)?,
+        Some(Value::String(text)) if values.len() == 1 => {
+            let bytes = text.as_bytes();
+            let text = bytes.strip_prefix(b"-").unwrap_or(&bytes);
+            // A text without a code gets the general one.
+            let code: &[u8] = if text.contains(&b' ') { b"" } else { b"ERR " };
+            table.raw_set(field, lua.create_string([code, text].concat())?)?;
+        }
+        _ => table.raw_set("err", "ERR wrong number or type of arguments")?,
+    }
+    (true, table).into_lua_multi(lua)
+}
+
+fn sha1hex(lua: &Lua, values: &MultiValue) -> NativeResult {
+    match values.front() {
+        Some(value) if values.len() == 1 => {
+            let text = lua.coerce_string(value.clone())?;
+            let digest = sha1(&text.map(|text| text.as_bytes().to_vec()).unwrap_or_default());
+            (true, digest).into_lua_multi(lua)
+        }
+        _ => refusal(lua, "ERR wrong number of arguments"),
+    }
+}
+
+fn log(lua: &Lua, values: &MultiValue) -> NativeResult {
+    if values.len() < 2 {
+        return refusal(lua, "ERR redis.log() requires two arguments or more.");
+    }
+    let mut values = values.iter();
+    let Some(level) = values.next().and_then(convert::number) else {
+        return refusal(lua, "ERR First argument must be a number (log level).");
+    };
+    let words: Vec<String> = values.filter_map(|value| value.to_string().ok()).collect();
+    let message = words.join(" ");
+    match level {
+        3.0 => tracing::warn!(message, "a script says"),
+        2.0 => tracing::info!(message, "a script says"),
+        0.0 | 1.0 => tracing::debug!(message, "a script says"),
+        _ => return refusal(lua, "ERR Invalid debug level."),
+    }
+    true.into_lua_multi(lua)
+}
+
+fn setresp(lua: &Lua, state: &State, values: &MultiValue) -> NativeResult {
+    let version = values.front().and_then(convert::number).filter(|_| values.len() == 1);
+    match version {
+        None => return refusal(lua, "ERR redis.setresp() requires one argument."),
+        Some(2.0) => state.resp3.set(false),
+        Some(3.0) => state.resp3.set(true),
+        Some(_) => return refusal(lua, "ERR RESP version must be 2 or 3."),
+    }
+    true.into_lua_multi(lua)
+}
+
+/// Every effect of a script replicates; what would keep some back is refused.
+fn set_repl(lua: &Lua, values: &MultiValue) -> NativeResult {
+    match values.front().and_then(convert::number) {
+        Some(3.0) => true.into_lua_multi(lua),
+        Some(_) => refusal(lua, "ERR redis.set_repl(): only REPL_ALL is supported"),
+        None => refusal(lua, "ERR redis.set_repl() requires one argument."),
+    }
+}
+
+/// `loadstring`: text only, in the environment of the script.
+fn compile(lua: &Lua, state: &State, values: &MultiValue) -> NativeResult {
+    let Some(Value::String(text)) = values.front() else {
+        return (Value::Nil, "bad argument to 'loadstring' (string expected)").into_lua_multi(lua);
+    };
+    let name = match values.get(1) {
+        Some(Value::String(name)) => name.to_string_lossy(),
+        _ => text.to_string_lossy().replace('\0', " "),
+    };
+    let text = text.as_bytes().to_vec();
+    let mut chunk = lua.load(text).set_name(name).set_mode(ChunkMode::Text);
+    if let Some(environment) = state.environment.borrow().clone() {
+        chunk = chunk.set_environment(environment);
+    }
+    match chunk.into_function() {
+        Ok(function) => function.into_lua_multi(lua),
+        Err(mlua::Error::SyntaxError { message, .. }) => (Value::Nil, message).into_lua_multi(lua),
+        Err(error) => (Value::Nil, error.to_string()).into_lua_multi(lua),
+    }
+}

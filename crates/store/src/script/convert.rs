@@ -1,0 +1,151 @@
+//! Between replies and Lua values, by the rules of Redis' "Lua API reference".
+
+use bowline_keyspace::{CommandError, Reply, ReplyValue};
+use mlua::{Lua, Table, Value};
+
+use crate::limits::REPLY_DEPTH_MAX;
+
+/// A reply as a Lua value. An error becomes a table with the field `err`; the caller decides whether it is raised.
+pub(super) fn to_lua(lua: &Lua, reply: ReplyValue, resp3: bool) -> mlua::Result<Value> {
+    let tagged = |name: &str, value: Value| {
+        let table = lua.create_table()?;
+        table.raw_set(name, value)?;
+        Ok(Value::Table(table))
+    };
+    let string = |bytes: &[u8]| lua.create_string(bytes).map(Value::String);
+    match reply {
+        ReplyValue::Simple(text) => tagged("ok", string(text.as_bytes())?),
+        ReplyValue::Error(text) => tagged("err", string(text.as_bytes())?),
+        #[expect(clippy::cast_precision_loss, reason = "Lua 5.1 has no other numbers")]
+        ReplyValue::Integer(number) => Ok(Value::Number(number as f64)),
+        ReplyValue::Bulk(bytes) => string(&bytes),
+        ReplyValue::Null | ReplyValue::NullArray if resp3 => Ok(Value::Nil),
+        ReplyValue::Null | ReplyValue::NullArray => Ok(Value::Boolean(false)),
+        ReplyValue::Array(items) => {
+            let table = lua.create_table_with_capacity(items.len(), 0)?;
+            for (index, item) in items.into_iter().enumerate() {
+                table.raw_set(index + 1, to_lua(lua, item, resp3)?)?;
+            }
+            Ok(Value::Table(table))
+        }
+        ReplyValue::Map(items) => {
+            let table = lua.create_table()?;
+            let mut items = items.into_iter();
+            while let (Some(key), Some(value)) = (items.next(), items.next()) {
+                table.raw_set(to_lua(lua, key, resp3)?, to_lua(lua, value, resp3)?)?;
+            }
+            tagged("map", Value::Table(table))
+        }
+        ReplyValue::Set(items) => {
+            let table = lua.create_table()?;
+            for item in items {
+                table.raw_set(to_lua(lua, item, resp3)?, true)?;
+            }
+            tagged("set", Value::Table(table))
+        }
+        ReplyValue::Double(number) => tagged("double", Value::Number(number)),
+        ReplyValue::Boolean(value) => Ok(Value::Boolean(value)),
+        ReplyValue::BigNumber(digits) => tagged("big_number", string(&digits)?),
+        ReplyValue::Verbatim(format, text) => {
+            let inner = lua.create_table()?;
+            inner.raw_set("string", string(&text)?)?;
+            inner.raw_set("format", string(&format)?)?;
+            tagged("verbatim_string", Value::Table(inner))
+        }
+    }
+}
+
+/// Writes what a script returned.
+///
+/// # Errors
+/// The script returned an error table.
+pub(super) fn write_reply(value: &Value, resp3: bool, output: &mut dyn Reply) -> Result<(), CommandError> {
+    if let Value::Table(table) = value
+        && let Some(text) = text_field(table, "err")
+    {
+        return Err(CommandError::Other(text.into()));
+    }
+    write(value, resp3, 0, output);
+    Ok(())
+}
+
+/// A number, which the interpreter's binding shows as an integer when it is one.
+#[expect(clippy::cast_precision_loss, reason = "Lua 5.1 has no other numbers")]
+pub(super) fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => Some(*number),
+        Value::Integer(number) => Some(*number as f64),
+        _ => None,
+    }
+}
+
+fn text_field(table: &Table, name: &str) -> Option<String> {
+    match table.raw_get::<Value>(name) {
+        Ok(Value::String(text)) => Some(text.to_string_lossy()),
+        _ => None,
+    }
+}
+
+fn write(value: &Value, resp3: bool, depth: usize, output: &mut dyn Reply) {
+    if depth > REPLY_DEPTH_MAX {
+        output.error("ERR reached lua stack limit");
+        return;
+    }
+    match value {
+        Value::String(text) => output.bulk(&text.as_bytes()),
+        #[expect(clippy::cast_possible_truncation, reason = "Redis cuts fractions off, too")]
+        Value::Number(number) => output.integer(*number as i64),
+        Value::Integer(number) => output.integer(*number),
+        Value::Boolean(value) if resp3 => output.boolean(*value),
+        Value::Boolean(true) => output.integer(1),
+        Value::Table(table) => write_table(table, resp3, depth, output),
+        _ => output.null(),
+    }
+}
+
+fn write_table(table: &Table, resp3: bool, depth: usize, output: &mut dyn Reply) {
+    if let Some(text) = text_field(table, "err") {
+        output.error(&text);
+        return;
+    }
+    if let Some(text) = text_field(table, "ok") {
+        output.simple(&text);
+        return;
+    }
+    if let Some(number) = table.raw_get::<Value>("double").ok().as_ref().and_then(number) {
+        output.double(number);
+        return;
+    }
+    if let Ok(Value::Table(map)) = table.raw_get("map") {
+        let pairs: Vec<(Value, Value)> = map.pairs().filter_map(Result::ok).collect();
+        output.map(pairs.len());
+        for (key, value) in &pairs {
+            write(key, resp3, depth + 1, output);
+            write(value, resp3, depth + 1, output);
+        }
+        return;
+    }
+    if let Ok(Value::Table(set)) = table.raw_get("set") {
+        let members: Vec<Value> =
+            set.pairs::<Value, Value>().filter_map(Result::ok).map(|(key, _)| key).collect();
+        output.set(members.len());
+        members.iter().for_each(|member| write(member, resp3, depth + 1, output));
+        return;
+    }
+    if let Some(digits) = text_field(table, "big_number") {
+        output.big_number(digits.replace(['\r', '\n'], " ").as_bytes());
+        return;
+    }
+    if let Ok(Value::Table(verbatim)) = table.raw_get("verbatim_string")
+        && let (Some(text), Some(format)) = (text_field(&verbatim, "string"), text_field(&verbatim, "format"))
+    {
+        output.verbatim(format.as_bytes().try_into().unwrap_or(*b"txt"), text.as_bytes());
+        return;
+    }
+    // A list ends at its first nil, whatever comes after.
+    let items: Vec<Value> = (1..)
+        .map_while(|index: i64| table.raw_get::<Value>(index).ok().filter(|item| !item.is_nil()))
+        .collect();
+    output.array(items.len());
+    items.iter().for_each(|item| write(item, resp3, depth + 1, output));
+}

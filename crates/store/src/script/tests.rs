@@ -1,0 +1,247 @@
+//! Scripts against a key space, without a server.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bowline_keyspace::effects::framed;
+use bowline_keyspace::{Keyspace, ReplyTree, ReplyValue, Settings};
+
+use super::*;
+
+struct Bench {
+    scripts: Scripts,
+    keyspace: Rc<RefCell<Keyspace>>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let keyspace = Rc::new(RefCell::new(Keyspace::new(&Settings::default())));
+        keyspace.borrow_mut().effects.record(true);
+        let scripts = Scripts::new(keyspace.clone(), Rc::new(CommandTable::new())).expect("an interpreter");
+        // The real bound takes seconds in a debug build.
+        scripts.state.pattern_steps_max.set(100_000);
+        Self { scripts, keyspace }
+    }
+
+    fn run_source(&self, source: Source<'_>, limit: Duration) -> String {
+        let values = [Bytes::from_static(b"argument")];
+        let keys = [Bytes::from_static(b"key")];
+        let invocation = Invocation {
+            source,
+            keys: &keys,
+            values: &values,
+            database: 0,
+            read_only: false,
+            time_limit: limit,
+        };
+        let mut tree = ReplyTree::new(false);
+        self.keyspace.borrow_mut().effects.begin();
+        let outcome = self.scripts.run(&invocation, &mut tree);
+        self.keyspace.borrow_mut().effects.end();
+        match outcome {
+            Ok(()) => show(&tree.finish().expect("one whole reply")),
+            Err(error) => format!("-{error}"),
+        }
+    }
+
+    fn run(&self, text: &str) -> String {
+        self.run_source(Source::Text(text.as_bytes()), Duration::from_secs(60))
+    }
+
+    fn effects(&self) -> String {
+        let units = self.keyspace.borrow_mut().effects.take();
+        let words = |effect: bowline_keyspace::effects::Effect| {
+            let words: Vec<_> =
+                effect.arguments.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+            words.join(" ")
+        };
+        units
+            .iter()
+            .map(|unit| framed(unit).map(words).collect::<Vec<_>>().join(", "))
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+}
+
+fn show(value: &ReplyValue) -> String {
+    match value {
+        ReplyValue::Simple(text) => format!("+{text}"),
+        ReplyValue::Error(text) => format!("-{text}"),
+        ReplyValue::Integer(number) => number.to_string(),
+        ReplyValue::Bulk(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        ReplyValue::Array(items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(" ")),
+        ReplyValue::Null => "nil".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn check(text: &str, expected: &str) {
+    assert_eq!(Bench::new().run(text), expected, "{text}");
+}
+
+#[test]
+fn values_are_converted_by_redis_rules() {
+    check("return 3.9", "3");
+    check("return {1, 2, {3, 'x'}, nil, 4}", "[1 2 [3 x]]");
+    check("return true", "1");
+    check("return false", "nil");
+    check("return {ok='FINE'}", "+FINE");
+    check("return {err='MY problem'}", "-MY problem");
+    check("return redis.error_reply('word')", "-ERR word");
+    check("return {KEYS[1], ARGV[1], #KEYS}", "[key argument 1]");
+    check("return redis.call('set', 'k', 1.5)", "+OK");
+    check("return redis.call('get', 'nothing')", "nil");
+    check("redis.setresp(3) return tostring(redis.call('get', 'nothing'))", "nil");
+    check("return redis.sha1hex('')", "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+    check("local t = redis.call('time') return #t", "2");
+}
+
+#[test]
+fn string_functions_work_as_in_lua() {
+    check("return {string.find('hello world', 'o w')}", "[5 7]");
+    check("return {string.find('', '')}", "[1 0]");
+    check("return {string.find('abc', '', 10)}", "[4 3]");
+    check("return {string.match('k = v', '(%w+)%s*=%s*(%w+)')}", "[k v]");
+    check("return {string.gsub('hello', 'l', {l = 'L'})}", "[heLLo 2]");
+    check("return {string.gsub('abc', '', '-')}", "[-a-b-c- 4]");
+    check("return {('x'):gsub('x', '%%1')}", "[%1 1]");
+    check("local r = '' for w in ('one two'):gmatch('%a+') do r = r .. w .. ';' end return r", "one;two;");
+    check("return {pcall(string.find, 'a', '[')}", "[nil malformed pattern (missing ']')]");
+}
+
+#[test]
+fn errors_are_caught_and_reported_as_redis_does() {
+    check(
+        "return redis.pcall('incr', 'a', 'b')",
+        "-ERR Wrong number of args calling Redis command from script",
+    );
+    check("local ok, e = pcall(redis.call, 'nope') return e", "ERR Unknown Redis command called from script");
+    check(
+        "local ok, e = xpcall(function() error('z', 0) end, function(m) return m .. '!' end) return e",
+        "z!",
+    );
+    let failed = Bench::new().run("local x = redis.call('multi')");
+    assert!(failed.starts_with("-ERR This Redis command is not allowed from script script: "), "{failed}");
+    let failed = Bench::new().run("\n\nlocal a = nosuch");
+    assert!(
+        failed.contains("user_script:3: Script attempted to access nonexistent global variable"),
+        "{failed}"
+    );
+    assert!(failed.ends_with("on @user_script:3."), "{failed}");
+    check(
+        "return (",
+        "-ERR Error compiling script (new function): user_script:1: unexpected symbol near '<eof>'",
+    );
+}
+
+/// Whatever could reach out of the sandbox, or leave something behind in it, is gone.
+#[test]
+fn the_sandbox_holds() {
+    for name in [
+        "io", "os", "package", "require", "dofile", "loadfile", "module", "newproxy", "getfenv", "setfenv",
+        "debug", "print", "cjson",
+    ] {
+        let answer = Bench::new().run(&format!("return type({name})"));
+        assert!(answer.starts_with("-ERR"), "{name}: {answer}");
+    }
+    check("return type(string.dump)", "nil");
+    check("return tostring(loadstring('\\27Lua'))", "nil");
+    let bench = Bench::new();
+    for attempt in [
+        "leak = 1",
+        "_G.leak = 1",
+        "rawset(string, 'leak', 1)",
+        "string.leak = 1",
+        "redis.call = nil",
+        "setmetatable(string, {})",
+        "getmetatable('').__index = {}",
+        "loadstring('leak = 1')()",
+    ] {
+        let answer = bench.run(attempt);
+        assert!(answer.starts_with("-ERR"), "{attempt}: {answer}");
+        let after =
+            bench.run("return {type(rawget(_G, 'leak')), type(string.leak), type(redis.call), ('x'):rep(2)}");
+        assert_eq!(after, "[nil nil function xx]", "{attempt}");
+    }
+    // A script may write into its own environment by force; the next one does not see it.
+    bench.run("rawset(_G, 'leak', 1)");
+    assert_eq!(bench.run("return type(rawget(_G, 'leak'))"), "nil");
+}
+
+/// The outcomes of the field sheet's section 6: nothing hangs, nothing takes all memory.
+#[test]
+fn no_script_hangs_the_store() {
+    let bench = Bench::new();
+    for text in [
+        "while true do end",
+        "while true do pcall(function() while true do end end) end",
+        "local f = coroutine.wrap(function() while true do end end) while true do f() end",
+        "xpcall(function() error('x') end, function() while true do end end)",
+        "local function f() return pcall(f) end while true do f() end",
+        "while true do pcall(string.find, ('a'):rep(300), '.-.-.-.-b') end",
+        "string.gsub(('a'):rep(1000), '.', function() while true do end end)",
+        "local t = {} t = setmetatable(t, {__index = function() while true do end end}) return t.x",
+    ] {
+        let answer = bench.run_source(Source::Text(text.as_bytes()), Duration::from_millis(50));
+        assert!(answer.contains("ran longer than 50 ms"), "{text}: {answer}");
+        assert_eq!(bench.run("return 1"), "1", "after {text}");
+    }
+    for text in [
+        "local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end",
+        "return string.rep('x', 1e9)",
+        "local s = 'x' while true do s = s .. s end",
+        "return string.find(('a'):rep(300), '.-.-.-.-b')",
+        "local function f() return f() + 1 end return f()",
+    ] {
+        let answer = bench.run(text);
+        assert!(answer.starts_with("-ERR"), "{text}: {answer}");
+        assert_eq!(bench.run("return 1"), "1", "after {text}");
+    }
+    assert_eq!(bench.run("return string.rep('', 2^31 - 1)"), "");
+}
+
+/// INV-REPL-EFFECT: what a script did is one unit, and a script that fails or is stopped keeps what it did.
+#[test]
+fn the_effects_of_a_script_are_one_unit() {
+    let bench = Bench::new();
+    bench.run("redis.call('set', 'a', 1, 'EX', 10) redis.call('incr', 'b') return redis.call('get', 'a')");
+    let effects = bench.effects();
+    assert!(effects.starts_with("MULTI, set a 1 PXAT ".replace("set", "SET").as_str()), "{effects}");
+    assert!(effects.ends_with(", incr b, EXEC"), "{effects}");
+    bench.run("redis.call('set', 'c', 1) error('late')");
+    assert_eq!(bench.effects(), "set c 1");
+    let text = b"redis.call('set', 'd', 1) while true do end";
+    bench.run_source(Source::Text(text), Duration::from_millis(20));
+    assert_eq!(bench.effects(), "set d 1");
+    bench.run("redis.call('select', 3) redis.call('set', 'e', 1)");
+    assert_eq!(bench.keyspace.borrow().sizes(3).0, 1);
+    bench.run("return redis.call('get', 'a')");
+    assert_eq!(bench.effects(), "set e 1");
+}
+
+#[test]
+fn known_scripts_run_by_digest() {
+    let bench = Bench::new();
+    let limit = Duration::from_secs(1);
+    let digest = bench.scripts.load(b"return 7").expect("it compiles");
+    assert_eq!(bench.run_source(Source::Digest(digest.as_bytes()), limit), "7");
+    assert_eq!(bench.run_source(Source::Digest(digest.to_uppercase().as_bytes()), limit), "7");
+    for number in 0..600 {
+        bench.run(&format!("return {number}"));
+    }
+    assert!(bench.scripts.exists(digest.as_bytes()), "a loaded script stays");
+    assert!(!bench.scripts.exists(sha1(b"return 0").as_bytes()), "the oldest evaluated one goes");
+    assert!(bench.scripts.count() <= 501);
+    bench.scripts.flush();
+    let answer = bench.run_source(Source::Digest(digest.as_bytes()), limit);
+    assert_eq!(answer, "-NOSCRIPT No matching script. Please use EVAL.");
+}
+
+#[test]
+fn a_script_that_promises_only_to_read_is_held_to_it() {
+    let bench = Bench::new();
+    let answer = bench.run("#!lua flags=no-writes\nreturn redis.call('set', 'a', 1)");
+    assert!(answer.starts_with("-ERR Write commands are not allowed from read-only scripts."), "{answer}");
+    assert_eq!(bench.run("#!lua\nreturn redis.call('set', 'a', 1)"), "+OK");
+}

@@ -1,0 +1,250 @@
+//! The server over loopback: connections, limits, and what the protocol promises, byte by byte.
+
+use std::time::Duration;
+
+use bowline_resp::{DecodeLimits, Decoder, Frame, encode_command};
+use bowline_rt::net::{TcpStream, connect};
+use bowline_rt::time::{sleep, timeout};
+use bowline_store::{Password, Settings, Store, StoreError};
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Peer {
+    stream: TcpStream,
+    decoder: Decoder,
+    buffer: BytesMut,
+}
+
+impl Peer {
+    async fn new(store: &Store) -> Self {
+        let stream = connect(store.address(), PATIENCE).await.expect("the store listens");
+        Self { stream, decoder: Decoder::new(DecodeLimits::default()), buffer: BytesMut::new() }
+    }
+
+    async fn send(&mut self, line: &str) {
+        let mut bytes = BytesMut::new();
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        encode_command(words.into_iter(), &mut bytes);
+        self.stream.write_all(&bytes).await.expect("the store reads");
+    }
+
+    /// The next reply; `None` when the store has closed the connection.
+    async fn receive(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.decoder.decode(&mut self.buffer).expect("well-formed replies") {
+                return Some(frame);
+            }
+            let read =
+                timeout(PATIENCE, self.stream.read_buf(&mut self.buffer)).await.expect("an answer in time");
+            if read.unwrap_or(0) == 0 {
+                return None;
+            }
+        }
+    }
+
+    async fn ask(&mut self, line: &str) -> String {
+        self.send(line).await;
+        self.receive().await.map_or("closed".to_owned(), |frame| show(&frame))
+    }
+}
+
+fn show(frame: &Frame) -> String {
+    match frame {
+        Frame::Simple(text) | Frame::Bulk(text) => String::from_utf8_lossy(text).into_owned(),
+        Frame::Error(text) => format!("-{}", String::from_utf8_lossy(text)),
+        Frame::Integer(number) => format!(":{number}"),
+        Frame::Null | Frame::NullArray => "nil".to_owned(),
+        Frame::Array(items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(" ")),
+        Frame::Map(pairs) => {
+            let pairs: Vec<_> =
+                pairs.iter().map(|(key, value)| format!("{}={}", show(key), show(value))).collect();
+            format!("{{{}}}", pairs.join(" "))
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+async fn start(settings: Settings) -> Store {
+    Store::start("127.0.0.1:0".parse().expect("an address"), settings).await.expect("a free port")
+}
+
+#[tokio::test]
+async fn transactions_run_whole_or_not_at_all() {
+    let store = start(Settings::default()).await;
+    let (mut one, mut two) = (Peer::new(&store).await, Peer::new(&store).await);
+    for (line, expected) in [
+        ("MULTI", "OK"),
+        ("SET a 1", "QUEUED"),
+        ("INCR a", "QUEUED"),
+        ("EXEC", "[OK :2]"),
+        ("EXEC", "-ERR EXEC without MULTI"),
+        ("MULTI", "OK"),
+        ("NOPE", "-ERR unknown command 'NOPE', with args beginning with: "),
+        ("SET a 9", "QUEUED"),
+        ("EXEC", "-EXECABORT Transaction discarded because of previous errors."),
+        ("GET a", "2"),
+        ("WATCH a", "OK"),
+    ] {
+        assert_eq!(one.ask(line).await, expected, "{line}");
+    }
+    assert_eq!(two.ask("SET a 5").await, "OK");
+    for (line, expected) in [("MULTI", "OK"), ("GET a", "QUEUED"), ("EXEC", "nil"), ("GET a", "5")] {
+        assert_eq!(one.ask(line).await, expected, "{line}");
+    }
+    store.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn both_protocols_and_the_state_of_a_connection() {
+    let store = start(Settings::default()).await;
+    let mut peer = Peer::new(&store).await;
+    assert_eq!(peer.ask("HSET h f v").await, ":1");
+    assert_eq!(peer.ask("HGETALL h").await, "[f v]");
+    assert!(peer.ask("HELLO 3 SETNAME tester").await.contains("proto=:3"));
+    assert_eq!(peer.ask("HGETALL h").await, "{f=v}");
+    assert_eq!(peer.ask("CLIENT GETNAME").await, "tester");
+    assert_eq!(peer.ask("SELECT 3").await, "OK");
+    assert_eq!(peer.ask("DBSIZE").await, ":0");
+    peer.send("CLIENT REPLY SKIP").await;
+    peer.send("SET skipped 1").await;
+    assert_eq!(peer.ask("GET skipped").await, "1");
+    peer.send("CLIENT REPLY OFF").await;
+    peer.send("SET off 1").await;
+    assert_eq!(peer.ask("CLIENT REPLY ON").await, "OK");
+    assert_eq!(peer.ask("RESET").await, "RESET");
+    assert_eq!(peer.ask("CLIENT GETNAME").await, "nil");
+    assert_eq!(peer.ask("HGETALL h").await, "[f v]");
+    assert_eq!(
+        peer.ask("LPUSH l 1").await,
+        "-ERR unknown command 'LPUSH': the Bowline store has no commands for lists"
+    );
+    assert_eq!(peer.ask("QUIT").await, "OK");
+    assert_eq!(peer.receive().await, None);
+}
+
+#[tokio::test]
+async fn nothing_is_done_before_authentication() {
+    let store = start(Settings { password: Some(Password::new(b"secret")), ..Settings::default() }).await;
+    let mut peer = Peer::new(&store).await;
+    assert_eq!(peer.ask("GET a").await, "-NOAUTH Authentication required.");
+    let wrong = "-WRONGPASS invalid username-password pair or user is disabled.";
+    assert_eq!(peer.ask("AUTH wrong").await, wrong);
+    assert_eq!(peer.ask("AUTH other secret").await, wrong);
+    assert!(peer.ask("HELLO 3").await.starts_with("-NOAUTH HELLO"));
+    assert!(peer.ask("HELLO 3 AUTH default secret").await.contains("role=master"));
+    assert_eq!(peer.ask("GET a").await, "nil");
+    // Small limits hold until then: nobody fills memory from outside.
+    let mut stranger = Peer::new(&store).await;
+    stranger.stream.write_all(b"*1\r\n$100000\r\n").await.expect("the store reads");
+    let refused = stranger.receive().await.map(|frame| show(&frame));
+    assert_eq!(refused.as_deref(), Some("-ERR Protocol error: unauthenticated bulk length"));
+    assert_eq!(stranger.receive().await, None);
+}
+
+#[tokio::test]
+async fn garbage_gets_an_answer_and_costs_its_sender_only() {
+    let store = start(Settings::default()).await;
+    for garbage in [b"*1\r\nGARBAGE\r\n".as_slice(), b"*x\r\n", b"*-5\r\n*1\r\n$-9\r\n", &[b'x'; 100_000]] {
+        let mut peer = Peer::new(&store).await;
+        peer.stream.write_all(garbage).await.expect("the store reads");
+        let answer = peer.receive().await.map(|frame| show(&frame)).unwrap_or_default();
+        assert!(answer.starts_with("-ERR Protocol error: "), "{answer}");
+        assert_eq!(peer.receive().await, None);
+    }
+    let mut peer = Peer::new(&store).await;
+    peer.stream.write_all(b"SET inline \"a b\"\r\nGET inline\r\n").await.expect("the store reads");
+    assert_eq!(peer.receive().await, Some(Frame::Simple("OK".into())));
+    assert_eq!(peer.receive().await, Some(Frame::Bulk("a b".into())));
+}
+
+#[tokio::test]
+async fn a_pipeline_is_answered_in_order_and_leaves_others_their_turn() {
+    let store = start(Settings::default()).await;
+    let (mut busy, mut other) = (Peer::new(&store).await, Peer::new(&store).await);
+    let mut bytes = BytesMut::new();
+    for number in 0..20_000 {
+        encode_command([b"ECHO".as_slice(), format!("{number}").as_bytes()].into_iter(), &mut bytes);
+    }
+    busy.stream.write_all(&bytes).await.expect("the store reads");
+    assert_eq!(other.ask("PING").await, "PONG");
+    for number in 0..20_000 {
+        let reply = busy.receive().await.map(|frame| show(&frame));
+        assert_eq!(reply, Some(number.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn clients_are_counted_and_can_be_ended() {
+    let store = start(Settings { clients_max: 2, ..Settings::default() }).await;
+    let (mut one, mut two) = (Peer::new(&store).await, Peer::new(&store).await);
+    assert_eq!(one.ask("CLIENT ID").await, ":1");
+    assert_eq!(two.ask("CLIENT ID").await, ":2");
+    let mut third = Peer::new(&store).await;
+    let refused = third.receive().await.map(|frame| show(&frame));
+    assert_eq!(refused.as_deref(), Some("-ERR max number of clients reached"));
+    assert_eq!(one.ask("CLIENT KILL ID 2").await, ":1");
+    assert_eq!(two.receive().await, None);
+    let gone = async {
+        while one.ask("CLIENT LIST").await.lines().count() > 1 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("the killed client leaves the list");
+    let mut fourth = Peer::new(&store).await;
+    assert_eq!(fourth.ask("PING").await, "PONG");
+}
+
+#[tokio::test]
+async fn idle_clients_go_and_keys_expire_by_themselves() {
+    let settings = Settings { idle_timeout: Some(Duration::from_millis(100)), ..Settings::default() };
+    let store = start(settings).await;
+    let mut idle = Peer::new(&store).await;
+    assert_eq!(idle.ask("SET k v PX 20").await, "OK");
+    assert_eq!(idle.receive().await, None);
+    let gone = async {
+        loop {
+            let mut peer = Peer::new(&store).await;
+            if peer.ask("DBSIZE").await == ":0" {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("nobody asked for the key, and it went");
+}
+
+#[tokio::test]
+async fn memory_has_a_limit() {
+    let store = start(Settings { memory_max_bytes: 10_000, ..Settings::default() }).await;
+    let mut peer = Peer::new(&store).await;
+    let mut refused = false;
+    for number in 0..1_000 {
+        let answer = peer.ask(&format!("SET key{number} {}", "x".repeat(100))).await;
+        refused |= answer == "-OOM command not allowed when used memory > 'maxmemory'.";
+    }
+    assert!(refused);
+    assert_eq!(peer.ask("DEL key0").await, ":1");
+    assert!(peer.ask("INFO memory").await.contains("maxmemory:10000"));
+}
+
+#[tokio::test]
+async fn a_store_starts_and_ends_as_it_is_told() {
+    let store = start(Settings::default()).await;
+    let taken = Store::start(store.address(), Settings::default()).await;
+    assert!(matches!(taken, Err(StoreError::Bind { .. })), "{taken:?}");
+    let mut peer = Peer::new(&store).await;
+    assert_eq!(peer.ask("PING").await, "PONG");
+    store.stop().await.expect("a clean end");
+    assert_eq!(peer.receive().await, None);
+
+    let mut store = start(Settings::default()).await;
+    let mut peer = Peer::new(&store).await;
+    assert_eq!(peer.ask("SHUTDOWN NOSAVE").await, "closed");
+    timeout(PATIENCE, store.ended()).await.expect("in time").expect("a clean end");
+
+    let store = start(Settings { shutdown_allowed: false, ..Settings::default() }).await;
+    let mut peer = Peer::new(&store).await;
+    assert!(peer.ask("SHUTDOWN").await.starts_with("-ERR SHUTDOWN is not allowed"));
+}
