@@ -14,7 +14,7 @@ use clap::{ArgMatches, Args, Parser, Subcommand, ValueEnum};
 /// What stands below the list of commands.
 const AFTER_HELP: &str = "\
 Examples:
-  bowline dev                                          everything in one process, with a demo service
+  bowline dev
   bowline server --name gw-1 --store redis://127.0.0.1:7120
   bowline agent --name edge-1 --join 127.0.0.1:7100 --service web=127.0.0.1:8080
   curl -H 'Host: web.svc.bowline' http://127.0.0.1:7080/

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use bowline_node::config::value::Secret;
 use bowline_node::limits::CONFIG_BYTES_MAX;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::exit::Failure;
+use crate::limits::OPEN_FILES_MIN;
 
 /// Reads a file that a command line or a configuration names, if it is not absurdly large.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -44,6 +46,25 @@ pub fn resident_memory() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)
+}
+
+/// Raises the number of files that this process may open to the highest that it is allowed, and warns if that is low.
+pub fn raise_open_files() {
+    let before = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
+    let open_files = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => before.maximum,
+        Err(error) => {
+            tracing::debug!(%error, "cannot raise the limit of open files");
+            before.current
+        }
+    };
+    if let Some(open_files) = open_files.filter(|open_files| *open_files < OPEN_FILES_MIN) {
+        tracing::warn!(
+            open_files,
+            "this process may open few files, and every connection takes one: raise it (ulimit -n, LimitNOFILE=)"
+        );
+    }
 }
 
 /// Writes `text` to standard output. A reader that is gone (`| head`) is no error.

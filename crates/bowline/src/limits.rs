@@ -16,3 +16,6 @@ pub const SHOWN_CHARACTERS_MAX: usize = 500;
 
 /// Pause between two looks of `status --watch`.
 pub const WATCH_PERIOD: Duration = Duration::from_secs(2);
+
+/// A role that may open fewer files warns at the start: every connection takes one, every relayed stream two.
+pub const OPEN_FILES_MIN: u64 = 8_192;

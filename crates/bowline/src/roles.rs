@@ -58,7 +58,7 @@ pub async fn server(flags: &ServerFlags, log: &LogFlags, origins: &Origins) -> R
     plan.memory = Some(edge::resident_memory);
     warn(&plan.warnings);
     let files = plan.reload();
-    let shutdown = watch_signals(move || reload(&files))?;
+    let shutdown = prepare(move || reload(&files))?;
     let server = Server::start(plan).await.map_err(anyhow::Error::new)?;
     server.run(shutdown).await.map_err(anyhow::Error::new)?;
     Ok(())
@@ -73,7 +73,7 @@ pub async fn agent(flags: &AgentFlags, log: &LogFlags, origins: &Origins) -> Res
     let files = plan.reload();
     let (agent, handle) = bowline_node::agent::start(plan).map_err(anyhow::Error::new)?;
     let (flags, log, origins) = (flags.clone(), log.clone(), origins.clone());
-    let shutdown = watch_signals(move || {
+    let shutdown = prepare(move || {
         reload(&files);
         if let Err(failure) = reload_services(&flags, &log, &origins, &handle) {
             tracing::error!("the services stay as they were: {failure}");
@@ -103,7 +103,7 @@ pub async fn store(flags: &StoreFlags, log: &LogFlags, origins: &Origins) -> Res
     let plan = store_plan(&loaded)?;
     warn(&plan.warnings);
     let files = plan.reload();
-    let shutdown = watch_signals(move || reload(&files))?;
+    let shutdown = prepare(move || reload(&files))?;
     let store = Store::start(&plan).await.map_err(anyhow::Error::new)?;
     tracing::info!(address = %store.address(), "the store serves");
     store.run(shutdown).await.map_err(anyhow::Error::new)?;
@@ -120,7 +120,7 @@ pub async fn dev(flags: &DevFlags) -> Result<(), Failure> {
         peers: flags.peers_port.unwrap_or(base + 21),
         memory: Some(edge::resident_memory),
     };
-    let shutdown = watch_signals(|| tracing::info!("nothing to read again"))?;
+    let shutdown = prepare(|| tracing::info!("nothing to read again"))?;
     let dev = Dev::start(&plan).await.map_err(dev_failure)?;
     edge::print(&dev_addresses(&dev))?;
     let ready = tokio::select! {
@@ -187,8 +187,9 @@ fn reload(files: &Reload) {
     }
 }
 
-/// Takes the signals over and returns the token that they cancel.
-fn watch_signals(reload: impl FnMut() + Send + 'static) -> Result<CancellationToken, Failure> {
+/// Makes the process ready for a role: the limit of open files, and the signals, which cancel the token.
+fn prepare(reload: impl FnMut() + Send + 'static) -> Result<CancellationToken, Failure> {
+    edge::raise_open_files();
     let shutdown = CancellationToken::new();
     let signals = Signals::take().context("cannot start")?;
     bowline_rt::task::spawn("signals", signals.watch(shutdown.clone(), reload));
