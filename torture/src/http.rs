@@ -1,6 +1,7 @@
 //! A client that sends one request and reads the whole answer.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bowline_rt::{net, task, time};
@@ -46,11 +47,30 @@ pub async fn get(address: SocketAddr, host: &str, path: &str) -> Result<Answer> 
 /// # Errors
 /// As [`get`].
 pub async fn send(address: SocketAddr, host: &str, method: &str, path: &str, body: Bytes) -> Result<Answer> {
+    send_within(ANSWER_MAX, address, host, method, path, body).await
+}
+
+/// [`get`] with more patience.
+///
+/// # Errors
+/// As [`get`].
+pub async fn get_within(limit: Duration, address: SocketAddr, host: &str, path: &str) -> Result<Answer> {
+    send_within(limit, address, host, "GET", path, Bytes::new()).await
+}
+
+async fn send_within(
+    limit: Duration,
+    address: SocketAddr,
+    host: &str,
+    method: &str,
+    path: &str,
+    body: Bytes,
+) -> Result<Answer> {
     let exchange = async {
         let mut connection = connect(address).await?;
         exchange(&mut connection, host, method, path, body).await
     };
-    time::timeout(ANSWER_MAX, exchange).await.context("no answer")?
+    time::timeout(limit, exchange).await.context("no answer")?
 }
 
 /// Waits until GET is answered with 200, and returns the answer.
@@ -103,7 +123,7 @@ pub async fn exchange(
 }
 
 /// The header in which a gateway says why it could not serve a request.
-const REASON_HEADER: &str = "x-bowline-reason";
+const REASON_HEADER: &str = "bowline-reason";
 
 /// Sends raw bytes and returns what comes back until the peer closes or `ANSWER_MAX` has passed, and whether it closed.
 ///

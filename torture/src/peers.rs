@@ -58,7 +58,7 @@ pub async fn nginx(directory: &Path, address: SocketAddr) -> Result<Process> {
     fs::write(root.join("html/index.html"), PAGE).context("cannot write a page")?;
     let root_text = root.display();
     let configuration = format!(
-        "daemon off; worker_processes 1; pid {root_text}/pid; error_log stderr warn;\n\
+        "daemon off; master_process off; pid {root_text}/pid; error_log stderr warn;\n\
          events {{ worker_connections 512; }}\n\
          http {{ access_log off; root {root_text}/html; client_max_body_size 0; keepalive_requests 100000;\n\
            client_body_temp_path {root_text}/body; proxy_temp_path {root_text}/proxy; \

@@ -1,11 +1,15 @@
 //! Child processes: their logs go to files, signals reach them by process id, and none outlives its value.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use futures_util::FutureExt;
 
 use crate::limits::LOG_LINES_MAX;
 use crate::wait::wait_within;
@@ -37,7 +41,7 @@ impl Signal {
     }
 }
 
-/// A child process. Dropping it kills it, and prints the end of its log if the test is failing.
+/// A child process. Dropping it kills it; in a [`story`] that fails, the end of its log is printed.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -140,23 +144,59 @@ impl Drop for Process {
         // Either may fail because it is gone already, which is what is wanted.
         drop(self.child.kill());
         drop(self.child.wait());
-        if std::thread::panicking() {
-            report(&self.name, &self.log());
-        }
+        // Outside of a story nobody asks for it.
+        let _ = ENDED.try_with(|ended| ended.borrow_mut().push(end_of_log(&self.name, &self.log())));
+    }
+}
+
+tokio::task_local! {
+    /// The ends of the logs of the processes that this story has ended.
+    static ENDED: RefCell<Vec<String>>;
+}
+
+/// Runs a test, and prints the ends of all logs if it fails.
+///
+/// # Panics
+/// If the test fails: with its error, or as it panicked.
+pub async fn story(test: impl Future<Output = Result<()>>) {
+    let told = ENDED.scope(RefCell::default(), async {
+        let result = AssertUnwindSafe(test).catch_unwind().await;
+        (result, ENDED.with(RefCell::take))
+    });
+    let (result, logs) = told.await;
+    if !matches!(result, Ok(Ok(()))) {
+        print(&logs);
+    }
+    match result {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => panic!("{error:#}"),
+        Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 
 #[expect(clippy::print_stderr, reason = "what the person who reads a failed test needs")]
-fn report(name: &str, log: &str) {
+fn print(logs: &[String]) {
+    logs.iter().for_each(|log| eprintln!("{log}"));
+}
+
+fn end_of_log(name: &str, log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     let last = &lines[lines.len().saturating_sub(LOG_LINES_MAX)..];
-    eprintln!("---- end of the log of {name} ({} lines) ----\n{}", lines.len(), last.join("\n"));
+    format!("---- end of the log of {name} ({} lines) ----\n{}", lines.len(), last.join("\n"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::limits::SOON;
+
+    #[tokio::test]
+    async fn a_story_that_fails_says_why() {
+        let failing = story(async { anyhow::bail!("on purpose") });
+        let panic = AssertUnwindSafe(failing).catch_unwind().await.expect_err("it fails");
+        assert_eq!(panic.downcast_ref::<String>().map(String::as_str), Some("on purpose"));
+        story(async { Ok(()) }).await;
+    }
 
     #[tokio::test]
     async fn a_process_logs_stops_goes_on_and_dies_with_its_value() -> Result<()> {

@@ -6,14 +6,21 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 
-/// The binary, built from this tree. The first call of a process runs `cargo build`, which is quick when nothing
-/// changed: `cargo test` builds only the programs of the package under test, and an old binary would prove nothing.
+/// Names a binary to test instead of one that is built from this tree, for instance that of a release.
+pub const PROGRAM_VARIABLE: &str = "BOWLINE_PROGRAM";
+
+/// The binary, built from this tree unless [`PROGRAM_VARIABLE`] names another. The first call of a process runs `cargo
+/// build`, which is quick when nothing changed: `cargo test` builds only the programs of the package under test, and an
+/// old binary would prove nothing.
 ///
 /// # Panics
 /// If it cannot be built.
 pub fn bowline() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build().expect("the program under test must build"))
+    PROGRAM.get_or_init(|| match std::env::var_os(PROGRAM_VARIABLE) {
+        Some(program) => program.into(),
+        None => build().expect("the program under test must build"),
+    })
 }
 
 fn build() -> Result<PathBuf> {

@@ -12,12 +12,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http;
-use crate::limits::{ANSWER_MAX, SOON};
+use crate::limits::ANSWER_MAX;
 use crate::peers;
 use crate::ports::free_address;
 use crate::process::Process;
 use crate::program::bowline;
-use crate::wait::{wait_until, wait_within};
+use crate::wait::wait_until;
 
 /// Host name of the service that the agent offers.
 pub const WEB: &str = "web.svc.bowline";
@@ -132,7 +132,7 @@ impl Zone {
         agent(self.directory.path(), name, service, &join, self.web_address, "")
     }
 
-    /// The fields of a hash in the store, as `redis-cli` prints them.
+    /// The answer of the store to a command, as `redis-cli` prints it.
     ///
     /// # Errors
     /// `redis-cli` is not installed, or the store does not answer.
@@ -144,14 +144,25 @@ impl Zone {
         Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
     }
 
-    /// Which gateways the store names for the agent.
+    /// Which gateways the store names as holders of a service, expired entries included.
     ///
     /// # Errors
     /// The store does not answer.
-    pub fn holders_in_store(&self) -> Result<Vec<String>> {
-        let fields = self.store_lines(&["HKEYS", "bowline:{service:web}"])?;
-        let holder = |field: &String| field.split('/').next().map(str::to_owned);
-        Ok(fields.iter().filter(|field| !field.is_empty()).filter_map(holder).collect())
+    pub fn holders_in_store(&self, service: &str) -> Result<Vec<String>> {
+        let lines = self.store_lines(&["HGETALL", &format!("bowline:{{service:{service}}}")])?;
+        let mut holders = Vec::new();
+        for pair in lines.chunks_exact(2) {
+            let (gateway, _) =
+                pair[0].split_once('/').with_context(|| format!("a strange field: {}", pair[0]))?;
+            // `1 term epoch generation expires payload`; the payload of a removal is `-`.
+            let payload =
+                pair[1].splitn(6, ' ').nth(5).with_context(|| format!("a strange value: {}", pair[1]))?;
+            if payload.split(' ').next() != Some("-") {
+                holders.push(gateway.to_owned());
+            }
+        }
+        holders.sort();
+        Ok(holders)
     }
 }
 
@@ -180,6 +191,19 @@ impl Gateway {
     /// It does not become ready.
     pub async fn start(folder: &Path, name: &str, store: Option<SocketAddr>, more: &str) -> Result<Self> {
         Self::reserve(name).launch(folder, store, more).await
+    }
+
+    /// Starts a gateway that asks agents for a certificate of the authority `ca.crt` in `folder`; its own is called
+    /// `<name>.crt`.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    ///
+    /// # Panics
+    /// It does not become ready.
+    pub async fn start_with_tls(folder: &Path, name: &str) -> Result<Self> {
+        let tls = format!("[tls]\ncertificate = \"{name}.crt\"\nkey = \"{name}.key\"\nca = \"ca.crt\"\n");
+        Self::start(folder, name, None, &tls).await
     }
 
     /// Starts it anew with the same configuration. The old process must be gone.
@@ -285,17 +309,4 @@ async fn start_store(folder: &Path, kind: StoreKind, address: SocketAddr) -> Res
             Ok(process)
         }
     }
-}
-
-/// Waits until the store names exactly these gateways as holders of the service, and returns how long it took.
-///
-/// # Panics
-/// It takes longer than the usual bound.
-pub async fn wait_for_holders(zone: &Zone, expected: &[&str]) {
-    let what = format!("the store names {expected:?} as holders");
-    wait_within(SOON, &what, || async {
-        let holders = zone.holders_in_store().ok()?;
-        (holders == expected).then_some(())
-    })
-    .await;
 }
