@@ -1,10 +1,9 @@
 //! A zone within this process: a store, two gateways, and an agent that is attached to one of them.
 
-mod common;
-
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::common::{BOUND, get, text, until};
 use bowline_api::status::{State, Status};
 use bowline_node::config::{AgentConfig, Loaded, ServerConfig, StoreConfig};
 use bowline_node::dev::demo::Demo;
@@ -13,7 +12,6 @@ use bowline_node::server::{Addresses, Server};
 use bowline_node::store::Store;
 use bowline_rt::task::{JoinHandle, spawn};
 use bowline_rt::time::timeout;
-use common::{BOUND, get, text, until};
 use tokio_util::sync::CancellationToken;
 
 /// A plan from a configuration that is right.

@@ -1,11 +1,9 @@
 //! The development set-up, whole, within this process.
 
-mod common;
-
+use crate::common::{BOUND, get, send, text, until};
 use bowline_node::dev::{Dev, DevError, DevPlan};
 use bowline_rt::time::timeout;
 use bytes::Bytes;
-use common::{BOUND, get, send, text, until};
 use http_body_util::Full;
 use hyper::Request;
 use tokio_util::sync::CancellationToken;

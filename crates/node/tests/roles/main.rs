@@ -1,0 +1,6 @@
+//! Roles within this process, over real sockets on loopback.
+
+mod common;
+mod dev;
+mod secure;
+mod zone;
