@@ -62,7 +62,10 @@ impl std::fmt::Debug for Call<'_> {
 }
 
 impl<'a> Call<'a> {
-    /// Runs a command whose arity fits, as one unit of effects, and writes its refusal as an error. False if refused.
+    /// Runs a command whose arity fits, as one unit of effects, and writes its refusal as an error reply.
+    ///
+    /// # Errors
+    /// The refusal, for those who count.
     pub fn run(mut self, command: &Command) -> Result<(), CommandError> {
         self.keyspace.effects.begin();
         let outcome = (command.run)(&mut self);
@@ -93,7 +96,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// `index`-th word of an option list, compared without case.
+/// Whether an argument is this word of the protocol, in whatever case.
 pub(crate) fn is_word(argument: &[u8], word: &str) -> bool {
     argument.eq_ignore_ascii_case(word.as_bytes())
 }

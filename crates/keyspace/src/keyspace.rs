@@ -341,8 +341,9 @@ impl Keyspace {
         for _ in 0..self.databases.len() {
             let index = self.expire_database % self.databases.len();
             let database = &mut self.databases[index];
-            if database.volatile > 0 {
-                let visited = left.min(database.table.segments());
+            let unseen = database.table.segments().saturating_sub(database.expire_at);
+            if database.volatile > 0 && unseen > 0 {
+                let visited = left.min(unseen);
                 let before = due.len();
                 database.table.remove_due(&mut database.expire_at, visited, now_ms, |entry| {
                     database.memory -= entry.memory();
@@ -350,10 +351,12 @@ impl Keyspace {
                 });
                 database.volatile -= due.len() - before;
                 left -= visited;
-                if left == 0 {
+                if visited < unseen {
                     break;
                 }
             }
+            // At its end a database gives way to the next one, so that a large one cannot starve the others.
+            database.expire_at = 0;
             self.expire_database = (index + 1) % self.databases.len();
         }
         let removed = due.len();

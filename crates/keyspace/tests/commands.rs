@@ -278,6 +278,25 @@ fn an_expired_key_leaves_its_deletion_in_the_log() {
 }
 
 #[test]
+fn every_database_gets_its_turn_at_expiring() {
+    let mut bench = Bench::new();
+    for database in [0, 5] {
+        bench.database = database;
+        for number in 0..3_000 {
+            bench.run(&format!("SET key{number} v PX {}", if database == 0 { 1_000_000 } else { 10 }));
+        }
+    }
+    bench.now_ms += 10;
+    let mut removed = 0;
+    for _ in 0..40 {
+        removed += bench.keyspace.expire_due(bench.now_ms, 4);
+    }
+    assert_eq!(removed, 3_000);
+    assert_eq!(bench.keyspace.sizes(0), (3_000, 3_000));
+    assert_eq!(bench.keyspace.sizes(5), (0, 0));
+}
+
+#[test]
 fn many_effects_of_one_unit_are_one_transaction() {
     let mut bench = Bench::new();
     bench.keyspace.effects.begin();
@@ -361,6 +380,6 @@ fn command_answers_about_the_table() {
     assert_eq!(ask("COMMAND INFO get"), "[[get :2 [readonly fast] :1 :1 :1 [@read @fast @string] [] [] []]]");
     assert_eq!(ask("COMMAND INFO nope"), "[nil]");
     assert_eq!(ask("COMMAND GETKEYS MSET a 1 b 2"), "[a b]");
-    assert_eq!(ask("COMMAND GETKEYS FLUSHALL"), "-ERR The command has no key arguments");
+    assert_eq!(ask("COMMAND GETKEYS SWAPDB 0 1"), "-ERR The command has no key arguments");
     assert_eq!(ask("COMMAND NOPE"), "-ERR unknown subcommand 'NOPE'. Try COMMAND HELP.");
 }

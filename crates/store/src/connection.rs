@@ -198,3 +198,60 @@ async fn sleep_or_never(duration: Option<Duration>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::settings::Settings;
+
+    fn server(settings: Settings) -> Rc<Server> {
+        let address = "127.0.0.1:1".parse().expect("an address");
+        Rc::new(Server::new(settings, address, CancellationToken::new()).expect("a server"))
+    }
+
+    fn client(server: &Server) -> Rc<Client> {
+        server.clients.add("127.0.0.1:2".parse().expect("an address"), server.address, now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_cut_off_and_costs_little() {
+        let server = server(Settings::default());
+        let (mut peer, stream) = duplex(1_024);
+        server.keyspace.borrow_mut().set(
+            0,
+            b"large",
+            bowline_keyspace::value::Value::String(bowline_keyspace::value::StringValue::new(
+                &[b'x'; 100_000],
+            )),
+            bowline_keyspace::keyspace::Expiry::Clear,
+            0,
+        );
+        let client = client(&server);
+        let started = now();
+        let greedy = async {
+            // It asks without end and never reads: the store stops reading, so at last writing stalls, too.
+            while peer.write_all(b"GET large\r\n").await.is_ok() {}
+        };
+        tokio::join!(serve(server.clone(), client.clone(), stream), greedy);
+        assert_eq!(now().duration_since(started), WRITE_STALL_MAX);
+        assert!(client.output_bytes.get() < 2 * OUTPUT_BATCH_BYTES, "{} bytes", client.output_bytes.get());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_killed_client_and_an_idle_one_end() {
+        let server = server(Settings { idle_timeout: Some(Duration::from_secs(30)), ..Settings::default() });
+        let (_peer, stream) = duplex(1_024);
+        let started = now();
+        serve(server.clone(), client(&server), stream).await;
+        assert_eq!(now().duration_since(started), Duration::from_secs(30));
+
+        let (_peer, stream) = duplex(1_024);
+        let killed = client(&server);
+        let kill = async { killed.kill() };
+        tokio::join!(serve(server.clone(), killed.clone(), stream), kill);
+        assert_eq!(now().duration_since(started), Duration::from_secs(30));
+    }
+}

@@ -88,13 +88,24 @@ fn admit(server: &Rc<Server>, stream: TcpStream, peer: SocketAddr) {
     let server = server.clone();
     // Detached: the task ends with its connection, and all end with the store.
     drop(spawn_local("store client", async move {
-        let id = client.id;
+        let _leave = Leave { server: server.clone(), id: client.id };
         match server.settings.acceptor.accept(stream).await {
             Ok(stream) => connection::serve(server.clone(), client, stream).await,
             Err(error) => tracing::info!(%peer, %error, "a connection failed before its first request"),
         }
-        server.clients.remove(id);
     }));
+}
+
+/// Takes a client off the list when its task ends, however it ends.
+struct Leave {
+    server: Rc<Server>,
+    id: u64,
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.server.clients.remove(self.id);
+    }
 }
 
 async fn refuse(mut stream: TcpStream) {
