@@ -69,7 +69,11 @@ fn run(cli: Cli, origins: &Origins) -> Result<(), Failure> {
             log::start(&log_config(&cli.log, TOOL_LOG_LEVEL))?;
             block_on(status::run(&flags))
         }
-        Command::Config(flags) => config_command::run(&flags.command),
+        Command::Config(flags) => {
+            // Reading certificates warns of those that expire.
+            log::start(&log_config(&cli.log, TOOL_LOG_LEVEL))?;
+            config_command::run(&flags.command)
+        }
         Command::Ca(flags) => edge::print(&pki::authority(flags.command)?),
         Command::Token(flags) => match flags.command {
             cli::tools::TokenCommand::New(flags) => edge::print(&pki::new_token(&flags)?),

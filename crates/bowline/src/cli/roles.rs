@@ -118,7 +118,7 @@ pub struct TlsFlags {
     /// Private key of the certificate, PEM
     #[arg(long, env = "BOWLINE_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// Authority that signs the certificates of agents and gateways, PEM
+    /// Authority that signs the certificates of those who connect, PEM
     #[arg(long, env = "BOWLINE_TLS_CA", value_name = "FILE")]
     pub tls_ca: Option<PathBuf>,
 }
