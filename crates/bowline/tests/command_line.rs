@@ -122,3 +122,77 @@ fn secrets_of_the_environment_are_not_shown() {
         assert!(!String::from_utf8_lossy(&said).contains("hunter2"), "{arguments:?}");
     }
 }
+
+/// A child that is killed if the test fails.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already if the test went well.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+impl Running {
+    fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(id, signal).expect("it runs");
+    }
+}
+
+/// What follows `mark` in the next line that has it, up to a space.
+fn after(lines: &mut impl Iterator<Item = String>, mark: &str) -> String {
+    let line = lines.find(|line| line.contains(mark)).unwrap_or_else(|| panic!("no line with {mark:?}"));
+    let (_, rest) = line.split_once(mark).expect("found above");
+    rest.split(' ').next().expect("a split has a first part").to_owned()
+}
+
+#[test]
+fn dev_prints_a_line_that_works_and_stops_on_ctrl_c() {
+    use std::io::BufRead as _;
+
+    let folder = folder();
+    let ports = ["dev", "--http-port", "0", "--admin-port", "0", "--agents-port", "0", "--peers-port", "0"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bowline"));
+    command.env_clear().args(ports).stdout(std::process::Stdio::piped());
+    let mut dev = Running(command.spawn().expect("the program starts"));
+    let output = std::io::BufReader::new(dev.0.stdout.take().expect("piped"));
+    let mut lines = output.lines().map_while(Result::ok);
+
+    let admin = after(&mut lines, "admin   ");
+    let http = after(&mut lines, "curl -H 'Host: demo.svc.bowline' http://");
+    let greeting = greet(http.trim_end_matches('/'));
+    assert!(greeting.contains("Hello from behind the agent dev-agent"), "{greeting}");
+
+    let url = admin.trim_end_matches("/v1/status");
+    check(folder.path(), &["status", "--gateway", url], &[], 0, "demo  dev-agent  dev");
+    check(
+        folder.path(),
+        &["status", "--gateway", url, "--output", "json"],
+        &[],
+        0,
+        "\"name\": \"dev-agent\"",
+    );
+    let gateway = format!("http://{}", http.trim_end_matches('/'));
+    check(folder.path(), &["forward", "none", "--stdio", "--gateway", &gateway], &[], 1, "service_unknown");
+
+    dev.signal(rustix::process::Signal::INT);
+    let status = dev.0.wait().expect("it ends");
+    assert!(status.success(), "{status}");
+    assert_eq!(lines.last().as_deref(), Some("stopped"));
+}
+
+/// GETs `/` of the demo service.
+#[expect(clippy::disallowed_methods, reason = "a client outside of the program under test")]
+fn greet(address: &str) -> String {
+    use std::io::{Read as _, Write as _};
+
+    let mut stream = std::net::TcpStream::connect(address).expect("the entry listens");
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).expect("a time-out");
+    let request = "GET / HTTP/1.1\r\nhost: demo.svc.bowline\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}

@@ -127,18 +127,21 @@ impl Dev {
     ///
     /// # Errors
     /// [`DevError::Server`] if the embedded store fails.
-    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), DevError> {
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), DevError> {
+        let Self { addresses: _, gateway, stop, mut server, agent, demo } = self;
         let outcome = tokio::select! {
             biased;
             () = shutdown.cancelled() => None,
-            ended = &mut self.server => Some(ended),
+            ended = &mut server => Some(ended),
         };
-        self.stop.cancel();
+        // The server's is then the last handle, so that what uses the store ends before the store does.
+        drop(gateway);
+        stop.cancel();
         let served = match outcome {
             Some(ended) => ended,
-            None => self.server.await,
+            None => server.await,
         };
-        for task in [self.agent, self.demo] {
+        for task in [agent, demo] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a part of the development set-up failed");
             }

@@ -17,8 +17,8 @@ pub const JOIN_MAX: usize = 64;
 /// Longest wait for the embedded store to end after everything that uses it has ended.
 pub const STORE_STOP_MAX: Duration = Duration::from_secs(5);
 
-/// How often readiness looks at what has no notification of its own.
-pub const READINESS_PERIOD: Duration = Duration::from_millis(200);
+/// Longest wait for the embedded store's client to be gone before the store ends.
+pub const STORE_CLIENT_MAX: Duration = Duration::from_secs(1);
 
 /// Longest wait of `dev` until the demo answers through the gateway.
 pub const DEV_READY_MAX: Duration = Duration::from_secs(20);

@@ -165,9 +165,10 @@ impl Server {
         }
         // Whoever uses the embedded store goes before it does.
         let embedded = parts.embedded.take().filter(|_| outcome.is_ok());
+        let connection = parts.client.connection();
         drop(parts);
         if let Some(embedded) = embedded {
-            embedded.stop().await;
+            embedded.stop(connection).await;
         }
         outcome
     }

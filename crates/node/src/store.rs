@@ -2,10 +2,13 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use bowline_redis::Connection;
+use bowline_rt::time::timeout;
 use bowline_store::{Password, Settings, StoreError};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::STORE_STOP_MAX;
+use crate::limits::{STORE_CLIENT_MAX, STORE_STOP_MAX};
 use crate::listen::ListenError;
 use crate::plan::StorePlan;
 
@@ -113,9 +116,13 @@ impl Embedded {
         }
     }
 
-    /// Ends it, after everything that uses it.
-    pub(crate) async fn stop(self) {
-        match bowline_rt::time::timeout(STORE_STOP_MAX, self.store.stop()).await {
+    /// Ends it once its client is gone, whose `connection` this is. Whoever still holds the gateway is not waited for.
+    pub(crate) async fn stop(self, mut connection: watch::Receiver<Connection>) {
+        let client_gone = async { while connection.changed().await.is_ok() {} };
+        if timeout(STORE_CLIENT_MAX, client_gone).await.is_err() {
+            tracing::debug!("the embedded store ends before its client");
+        }
+        match timeout(STORE_STOP_MAX, self.store.stop()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the embedded store failed"),
             Err(elapsed) => tracing::warn!(%elapsed, "the embedded store does not end"),
