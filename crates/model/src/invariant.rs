@@ -35,6 +35,8 @@ invariants! {
     DrvOnce = "INV-DRV-ONCE";
     /// Memory and queueing are bounded under a stopped server.
     DrvBound = "INV-DRV-BOUND";
+    /// A script replicates as its effects inside one transaction; applying the stream needs no script and no clock.
+    ReplEffect = "INV-REPL-EFFECT";
 }
 
 impl fmt::Display for Invariant {
