@@ -34,29 +34,24 @@ pub(crate) enum Link {
     Up(Epoch),
 }
 
-/// Whose claim goes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ClaimMode {
-    /// This incarnation is new and replaces whoever has the name.
-    Take,
-    /// This incarnation had the name and wants to know whether it still has.
-    Keep,
-}
-
 /// A claim to a gateway's name.
 #[derive(Debug, Clone)]
 pub(crate) struct ClaimRequest {
     pub(crate) key: String,
     pub(crate) epoch: Epoch,
-    pub(crate) mode: ClaimMode,
+    /// The claim that may be taken from another owner; the claim is refused if that one has another term.
+    pub(crate) replaces: Option<Term>,
     pub(crate) lifetime: Duration,
     /// Highest term seen in an entry of this gateway; the claim gets a higher one.
     pub(crate) seen: Term,
+    /// The store refuses to carry the claim out after this time by its clock.
+    pub(crate) not_after_unix_ms: u64,
 }
 
 /// Who has the name now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Claimed {
+    /// 0 if the claim came too late: no claim has that term.
     pub(crate) term: Term,
     pub(crate) owner: Epoch,
     pub(crate) now_unix_ms: u64,

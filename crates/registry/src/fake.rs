@@ -10,8 +10,8 @@ use bowline_rt::time::{self, Instant};
 use tokio::sync::watch;
 
 use crate::backend::{
-    Backend, BackendError, ClaimMode, ClaimRequest, Claimed, Link, Listing, Pending, ReadRequest, Verdict,
-    WriteRequest, Written,
+    Backend, BackendError, ClaimRequest, Claimed, Link, Listing, Pending, ReadRequest, Verdict, WriteRequest,
+    Written,
 };
 use crate::clock::milliseconds;
 use crate::layout::{Record, TOMBSTONE};
@@ -34,10 +34,13 @@ fn expires_unix_ms(value: &str) -> u64 {
 
 impl Model {
     pub(crate) fn claim(&mut self, request: &ClaimRequest, now: u64) -> Claimed {
+        if now > request.not_after_unix_ms {
+            return Claimed { term: Term(0), owner: request.epoch, now_unix_ms: now };
+        }
         let held = self.claims.get(&request.key).copied().filter(|(_, _, expires)| *expires > now);
         let expires = now + milliseconds(request.lifetime);
         let (term, owner) = match held {
-            Some((term, owner, _)) if owner != request.epoch && request.mode == ClaimMode::Keep => {
+            Some((term, owner, _)) if owner != request.epoch && request.replaces != Some(term) => {
                 return Claimed { term, owner, now_unix_ms: now };
             }
             Some((term, owner, _)) if owner == request.epoch && term >= request.seen => (term, owner),
@@ -243,5 +246,15 @@ impl Backend for Connection {
 
     fn link(&self) -> watch::Receiver<Link> {
         self.0.link.subscribe()
+    }
+}
+
+/// A small generator is enough to draw test cases.
+pub(crate) struct Draw(pub(crate) u64);
+
+impl Draw {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
     }
 }

@@ -13,6 +13,8 @@
 pub mod limits;
 
 mod backend;
+#[cfg(test)]
+mod chaos_tests;
 mod clock;
 #[cfg(test)]
 mod fake;

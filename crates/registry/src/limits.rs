@@ -58,5 +58,8 @@ pub const GATEWAYS_MAX: usize = 1_024;
 /// Most expired entries that one read removes.
 pub const SWEEP_MAX: usize = 64;
 
+/// Pause between two lines in the log about failing writes.
+pub(crate) const FAILURE_LOG_PAUSE: Duration = Duration::from_secs(10);
+
 /// Longest address of a peer port, in bytes: a DNS name of 253, a colon and a port, with room to spare.
 pub const PEER_ADDRESS_BYTES_MAX: usize = 300;

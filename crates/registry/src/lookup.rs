@@ -153,7 +153,7 @@ impl Lookup {
         let (lookup, target) = (Arc::clone(self), target.clone());
         bowline_rt::task::spawn("registry-lookup", async move {
             let outcome = lookup.read_store(&target).await;
-            lookup.finish(&target, &outcome);
+            let outcome = lookup.finish(&target, outcome);
             sender.send_replace(Some(outcome));
         });
         Some(receiver)
@@ -170,14 +170,16 @@ impl Lookup {
         Ok(listing.entries.iter().filter_map(|(field, value)| parse_holder(field, value)).collect())
     }
 
-    fn finish(&self, target: &Target, outcome: &Outcome) {
+    /// Remembers what a read brought, and decides what those who waited for it are told.
+    fn finish(&self, target: &Target, outcome: Outcome) -> Outcome {
         let mut state = self.lock();
         state.reads.remove(target);
         match outcome {
-            Ok(holders) => state.routes.learn(time::now(), target, holders.clone()),
+            Ok(holders) => Ok(state.routes.learn(time::now(), target, holders)),
             Err(error) => {
                 tracing::debug!(%target, %error, "a lookup failed");
                 state.routes.learn_failure(time::now(), target);
+                Err(error)
             }
         }
     }

@@ -1,8 +1,11 @@
 //! Who may write as this gateway.
 //!
 //! A gateway that starts takes its name from whomever had it: a predecessor that still lives somewhere loses it. After
-//! that it only ever keeps it. Whoever finds another epoch in the claim is superseded and stops for good: two processes
-//! with one name would otherwise take it from each other for ever.
+//! that it only ever keeps it. Whoever then finds another epoch in the claim is superseded and stops for good: two
+//! processes with one name would otherwise take it from each other for ever.
+//!
+//! Taking names the claim that is taken. A predecessor may have died with its own claim still on the way to the store; if
+//! that landed after ours and took the name back, a dead process would supersede a living one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +14,10 @@ use bowline_model::Term;
 use bowline_rt::{random, time};
 use tokio::sync::watch;
 
-use crate::backend::{BackendError, ClaimMode, ClaimRequest, Link};
+use crate::backend::{BackendError, ClaimRequest, Claimed, Link};
+use crate::clock::milliseconds;
 use crate::layout::claim_key;
-use crate::limits::{CLAIM_RETRY, CLAIM_TTL};
+use crate::limits::{CLAIM_RETRY, CLAIM_TTL, LATE_SLACK};
 use crate::publisher::{Publisher, stopped};
 
 /// Whether this gateway may write.
@@ -38,34 +42,41 @@ enum Event {
 pub(crate) async fn run(publisher: Arc<Publisher>) {
     let mut link = publisher.backend.link();
     let mut stop = publisher.stop.subscribe();
-    let mut mode = ClaimMode::Take;
+    // Once this gateway has had its name, it takes it from nobody.
+    let mut is_new = true;
     loop {
         // A connection that came instead of another may lead to a store that lost its data: everything is asked anew.
         let up = matches!(*link.borrow_and_update(), Link::Up(_));
         publisher.leave();
         set_standing(&publisher, Standing::Waiting);
-        let mut pause = Duration::ZERO;
+        let (mut pause, mut told, mut replaces) = (Duration::ZERO, false, None);
         loop {
             match wait(&publisher, &mut link, &mut stop, up.then_some(pause)).await {
                 Event::LinkChanged => break,
                 Event::Stopped => return,
                 Event::ClaimDue => {}
             }
-            match claim(&publisher, mode).await {
-                Ok(Some(term)) => {
-                    mode = ClaimMode::Keep;
+            match claim(&publisher, replaces.take()).await {
+                Ok(claimed) if claimed.term == Term(0) => pause = random::jitter(CLAIM_RETRY),
+                Ok(claimed) if claimed.owner == publisher.settings.epoch => {
+                    is_new = false;
                     let was_out = *publisher.standing.borrow() != Standing::Admitted;
-                    publisher.admit(term, was_out);
+                    publisher.admit(claimed.term, was_out);
                     set_standing(&publisher, Standing::Admitted);
                     pause = publisher.settings.ttl;
                 }
-                Ok(None) => {
+                Ok(claimed) if is_new => (replaces, pause) = (Some(claimed.term), Duration::ZERO),
+                Ok(_) => {
                     publisher.leave();
                     set_standing(&publisher, Standing::Superseded);
                     return;
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "cannot claim this gateway's name");
+                    let gateway = &publisher.settings.gateway;
+                    // Once a connection; every further attempt would say the same.
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%gateway, %error, "cannot claim this gateway's name; will go on trying");
+                    }
                     pause = random::jitter(CLAIM_RETRY);
                 }
             }
@@ -94,20 +105,22 @@ async fn wait(
     }
 }
 
-/// Asks the store whether this gateway may write. `None`: somebody else has its name.
-async fn claim(publisher: &Publisher, mode: ClaimMode) -> Result<Option<Term>, BackendError> {
+/// Claims the gateway's name, from the claim with the term `replaces` if somebody else has it.
+async fn claim(publisher: &Publisher, replaces: Option<Term>) -> Result<Claimed, BackendError> {
     let settings = &publisher.settings;
+    let asked_at = time::now();
+    let last_moment = milliseconds(settings.write_timeout + LATE_SLACK);
     let request = ClaimRequest {
         key: claim_key(&settings.gateway),
         epoch: settings.epoch,
-        mode,
+        replaces,
         lifetime: CLAIM_TTL,
         seen: publisher.seen_term(),
+        not_after_unix_ms: publisher.clock.at_most(asked_at).saturating_add(last_moment),
     };
-    let asked_at = time::now();
     let claimed = publisher.backend.claim(request).await?;
     publisher.clock.learn(asked_at, claimed.now_unix_ms);
-    Ok((claimed.owner == settings.epoch).then_some(claimed.term))
+    Ok(claimed)
 }
 
 fn set_standing(publisher: &Publisher, standing: Standing) {

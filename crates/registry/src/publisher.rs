@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use crate::backend::{Backend, BackendError, ReadRequest, Verdict, WriteRequest, Written};
 use crate::clock::{StoreClock, milliseconds};
 use crate::layout::{Content, EntryKey, Record, TOMBSTONE};
-use crate::limits::{LATE_SLACK, TOMBSTONE_TTL};
+use crate::limits::{FAILURE_LOG_PAUSE, LATE_SLACK, TOMBSTONE_TTL};
 use crate::membership::Standing;
 use crate::settings::Settings;
 
@@ -57,6 +57,7 @@ struct State {
     /// Highest term that a refusal showed.
     seen_term: Term,
     shut_down: bool,
+    failure_logged_at: Option<time::Instant>,
 }
 
 /// The writer of this gateway's entries.
@@ -88,6 +89,7 @@ impl Publisher {
             term: Term::default(),
             seen_term: Term::default(),
             shut_down: false,
+            failure_logged_at: None,
         };
         Self {
             settings,
@@ -263,8 +265,9 @@ impl Publisher {
             not_after_unix_ms: self.clock.at_most(asked_at).saturating_add(milliseconds(last_moment)),
         };
         let result = self.backend.write(request).await;
-        if let Ok(written) = &result {
-            self.clock.learn(asked_at, written.now_unix_ms);
+        match &result {
+            Ok(written) => self.clock.learn(asked_at, written.now_unix_ms),
+            Err(error) => self.log_failure(error),
         }
         Input::Written { key, generation, outcome: self.outcome(result) }
     }
@@ -282,11 +285,23 @@ impl Publisher {
                 Outcome::Refused
             }
             Ok(Written { verdict: Verdict::Late, .. }) => Outcome::Failed,
-            Err(error) => {
-                tracing::debug!(%error, "a write to the store failed");
-                if error.had_no_effect { Outcome::Failed } else { Outcome::Unknown }
-            }
+            Err(BackendError { had_no_effect: true, .. }) => Outcome::Failed,
+            Err(BackendError { had_no_effect: false, .. }) => Outcome::Unknown,
         }
+    }
+
+    /// Tells of failures, now and then: an outage is to make a line in the log and not thousands.
+    fn log_failure(&self, error: &BackendError) {
+        let now = time::now();
+        let mut state = self.lock();
+        if state.failure_logged_at.is_some_and(|at| now.saturating_duration_since(at) < FAILURE_LOG_PAUSE) {
+            return;
+        }
+        state.failure_logged_at = Some(now);
+        let pending = state.core.pending();
+        drop(state);
+        let gateway = &self.settings.gateway;
+        tracing::warn!(%gateway, pending, %error, "cannot write to the store; will go on trying");
     }
 
     fn before(&self, text: &str) -> Before<Content> {

@@ -9,8 +9,8 @@ use bowline_redis::{CallError, Client, Connection, Frame, Script};
 use tokio::sync::watch;
 
 use crate::backend::{
-    Backend, BackendError, ClaimMode, ClaimRequest, Claimed, Link, Listing, Pending, ReadRequest, Verdict,
-    WriteRequest, Written,
+    Backend, BackendError, ClaimRequest, Claimed, Link, Listing, Pending, ReadRequest, Verdict, WriteRequest,
+    Written,
 };
 use crate::clock::milliseconds;
 use crate::limits::SWEEP_MAX;
@@ -117,15 +117,12 @@ fn as_str(arguments: &[String]) -> Vec<&str> {
 
 /// The arguments of `claim.lua`.
 pub(crate) fn claim_arguments(request: &ClaimRequest) -> Vec<String> {
-    let mode = match request.mode {
-        ClaimMode::Take => "take",
-        ClaimMode::Keep => "keep",
-    };
     vec![
         request.epoch.to_string(),
-        mode.to_owned(),
+        request.replaces.unwrap_or_default().to_string(),
         milliseconds(request.lifetime).to_string(),
         request.seen.to_string(),
+        request.not_after_unix_ms.to_string(),
     ]
 }
 

@@ -6,6 +6,9 @@
 //! - A target without holders is read again after a pause that doubles, so that an absent agent under load costs the
 //!   store next to nothing. Between two reads the answer is "nobody".
 //!
+//! - "Nobody" right after somebody is not believed at once, unless a hop was tried in vain: it is also what a store says that
+//!   has just lost its data, and its gateways will have told it again before the doubt is over.
+//!
 //! False presence costs one attempt at a hop; false absence costs the request. So an old answer is better than none.
 //! The number of routes is bounded: they live in two generations, and when the young one is full the old one is dropped.
 
@@ -43,6 +46,8 @@ struct Route {
     fruitless: u32,
     /// The last read failed.
     failed: bool,
+    /// Somebody followed it in vain since it was read.
+    suspect: bool,
 }
 
 impl Route {
@@ -60,12 +65,14 @@ pub(crate) struct Routes {
     routes_max: usize,
     /// Age up to which a route is used while it is read again.
     usable: Duration,
+    /// Age up to which a route is used although the store says "nobody" now: gateways audit their entries this often.
+    doubt: Duration,
 }
 
 impl Routes {
     /// At most `routes_max` routes. Entries in the store have a lease of `ttl`.
     pub(crate) fn new(routes_max: usize, ttl: Duration) -> Self {
-        Self { young: BTreeMap::new(), old: BTreeMap::new(), routes_max, usable: ttl }
+        Self { young: BTreeMap::new(), old: BTreeMap::new(), routes_max, usable: ttl, doubt: ttl / 3 }
     }
 
     /// Decides about a question that is asked now.
@@ -95,28 +102,46 @@ impl Routes {
         }
     }
 
-    /// Takes the answer of the store.
-    pub(crate) fn learn(&mut self, now: Instant, target: &Target, holders: Holders) {
+    /// Takes the answer of the store. Returns what to tell those who waited for it.
+    pub(crate) fn learn(&mut self, now: Instant, target: &Target, holders: Holders) -> Holders {
+        let doubt = self.doubt;
+        if holders.is_empty()
+            && let Some(route) = self.route(target)
+            && let Some(former) =
+                route.holders(now, doubt).filter(|former| !former.is_empty() && !route.suspect).cloned()
+        {
+            route.read_again_at = now + ABSENT_PAUSE_MIN;
+            return former;
+        }
         let fruitless = if holders.is_empty() { self.fruitless(target).saturating_add(1) } else { 0 };
         let pause = if holders.is_empty() { absent_pause(fruitless) } else { ROUTE_FRESH };
-        let route =
-            Route { known: Some((holders, now)), read_again_at: now + pause, fruitless, failed: false };
-        self.insert(target, route);
+        let known = Some((holders.clone(), now));
+        self.insert(
+            target,
+            Route { known, read_again_at: now + pause, fruitless, failed: false, suspect: false },
+        );
+        holders
     }
 
     /// The store did not answer: what was known stays known.
     pub(crate) fn learn_failure(&mut self, now: Instant, target: &Target) {
         let fruitless = self.fruitless(target).saturating_add(1);
-        let known = self.route(target).and_then(|route| route.known.clone());
-        let route = Route { known, read_again_at: now + absent_pause(fruitless), fruitless, failed: true };
-        self.insert(target, route);
+        let former = self.route(target);
+        let suspect = former.as_ref().is_some_and(|route| route.suspect);
+        let known = former.and_then(|route| route.known.clone());
+        let read_again_at = now + absent_pause(fruitless);
+        self.insert(target, Route { known, read_again_at, fruitless, failed: true, suspect });
     }
 
     /// Somebody followed the route in vain. Returns whether to read it again now; if not, the next question will soon.
     pub(crate) fn suspect(&mut self, now: Instant, target: &Target) -> bool {
         let Some(route) = self.route(target) else { return false };
         let Some((holders, read_at)) = &route.known else { return false };
-        if holders.is_empty() || route.failed {
+        if holders.is_empty() {
+            return false;
+        }
+        route.suspect = true;
+        if route.failed {
             return false;
         }
         route.read_again_at = route.read_again_at.min(*read_at + SUSPECT_PAUSE);
@@ -243,6 +268,25 @@ mod tests {
         assert_eq!(routes.ask(start, &target), Advice::Serve(known.clone()));
         assert_eq!(routes.ask(start + SUSPECT_PAUSE, &target), Advice::ServeAndRead(known));
         assert!(routes.suspect(start + SUSPECT_PAUSE, &target));
+    }
+
+    #[test]
+    fn nobody_right_after_somebody_is_believed_only_after_a_vain_hop_or_a_while() {
+        let (mut routes, start) = routes();
+        let (target, known, nobody) = (target(0), holders("g1"), Holders::default());
+        routes.learn(start, &target, known.clone());
+        let flushed = start + ROUTE_FRESH;
+        assert_eq!(routes.learn(flushed, &target, nobody.clone()), known, "the store may have lost its data");
+        assert_eq!(routes.ask(flushed, &target), Advice::Serve(known.clone()));
+        assert_eq!(routes.ask(flushed + ABSENT_PAUSE_MIN, &target), Advice::ServeAndRead(known.clone()));
+        assert_eq!(
+            routes.learn(start + TTL / 3, &target, nobody.clone()),
+            nobody,
+            "by then it would be repaired"
+        );
+        routes.learn(start, &target, known);
+        routes.suspect(start, &target);
+        assert_eq!(routes.learn(flushed, &target, nobody.clone()), nobody, "a hop has confirmed it");
     }
 
     #[test]

@@ -10,8 +10,8 @@ use bowline_redis::Frame;
 use bytes::Bytes;
 use mlua::{Lua, MultiValue, Value};
 
-use crate::backend::{ClaimMode, ClaimRequest, ReadRequest, WriteRequest};
-use crate::fake::{Model, START_UNIX_MS};
+use crate::backend::{ClaimRequest, ReadRequest, WriteRequest};
+use crate::fake::{Draw, Model, START_UNIX_MS};
 use crate::layout::TOMBSTONE;
 use crate::redis::{
     CLAIM, READ, WRITE, claim_arguments, parse_claim, parse_read, parse_write, read_arguments,
@@ -116,27 +116,27 @@ impl Interpreter {
     }
 }
 
-/// A small generator is enough to draw test cases.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-}
-
-fn compare_one(draw: &mut Draw, interpreter: &Interpreter, model: &mut Model, now: u64) {
+fn compare_one(
+    draw: &mut Draw,
+    interpreter: &Interpreter,
+    model: &mut Model,
+    last_term: &mut Term,
+    now: u64,
+) {
     let key = format!("k{}", draw.below(2));
     let epoch = Epoch::from_bits(u128::from(draw.below(3)));
     match draw.below(8) {
         0 => {
-            let mode = if draw.below(2) == 0 { ClaimMode::Take } else { ClaimMode::Keep };
+            let replaces = (draw.below(2) == 0).then_some(*last_term);
             let seen = Term(if draw.below(4) == 0 { now * 1_000 + draw.below(3) } else { 0 });
             let lifetime = Duration::from_millis(1 + draw.below(3_000));
-            let request = ClaimRequest { key: "c".to_owned(), epoch, mode, lifetime, seen };
+            let not_after_unix_ms = now + 20 - draw.below(25);
+            let request =
+                ClaimRequest { key: "c".to_owned(), epoch, replaces, lifetime, seen, not_after_unix_ms };
             let reply = interpreter.run(now, CLAIM, "c", claim_arguments(&request));
-            assert_eq!(parse_claim(&reply), Some(model.claim(&request, now)), "{request:?}");
+            let claimed = model.claim(&request, now);
+            *last_term = claimed.term;
+            assert_eq!(parse_claim(&reply), Some(claimed), "{request:?}");
         }
         1..5 => {
             let request = WriteRequest {
@@ -163,9 +163,9 @@ fn compare_one(draw: &mut Draw, interpreter: &Interpreter, model: &mut Model, no
 #[test]
 fn the_scripts_do_what_the_model_does() {
     let (interpreter, mut model, mut draw) = (Interpreter::new(), Model::default(), Draw(1));
-    let mut now = START_UNIX_MS;
+    let (mut now, mut last_term) = (START_UNIX_MS, Term::default());
     for _ in 0..20_000 {
         now += draw.below(400);
-        compare_one(&mut draw, &interpreter, &mut model, now);
+        compare_one(&mut draw, &interpreter, &mut model, &mut last_term, now);
     }
 }

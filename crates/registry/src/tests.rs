@@ -178,6 +178,40 @@ async fn a_flushed_store_is_repaired_by_the_audit_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn routes_survive_a_flushed_store() {
+    let store = FakeStore::start();
+    let (one, two) = (registry(&store, "g1"), registry(&store, "g2"));
+    one.publish(&agent(1), &web()).expect("room");
+    quiet(&one).await;
+    let target = Target::Service(name("web"));
+    for tenth in 0..300 {
+        if tenth == 50 {
+            store.flush();
+        }
+        assert_eq!(gateways_of(&two, &target).await, ["g1"]);
+        time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_left_is_forgotten_once_a_hop_has_failed() {
+    let store = FakeStore::start();
+    let (one, two) = (registry(&store, "g1"), registry(&store, "g2"));
+    one.publish(&agent(1), &web()).expect("room");
+    quiet(&one).await;
+    let target = Target::Agent(agent(1));
+    assert_eq!(gateways_of(&two, &target).await, ["g1"]);
+    one.withdraw(&agent(1));
+    time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(gateways_of(&two, &target).await, ["g1"], "old, and read again in the background");
+    two.suspect(&target, &name("g1"));
+    time::sleep(Duration::from_millis(300)).await;
+    two.suspect(&target, &name("g1"));
+    time::sleep(Duration::from_millis(10)).await;
+    assert!(gateways_of(&two, &target).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_restarts_empty_is_repaired_at_once() {
     let store = FakeStore::start();
     let registry = registry(&store, "g1");
