@@ -38,7 +38,10 @@ pub const FLOAT_TEXT_BYTES_MAX: usize = 1024;
 pub const FLOAT_EXPONENT_MAX: i32 = 5_000;
 
 /// Most elements that a command with a negative count (HRANDFIELD) returns.
-pub const RANDOM_FIELDS_MAX: u64 = 10_000_000;
+pub const RANDOM_FIELDS_MAX: u64 = 100_000;
+
+/// Different fields that are drawn one by one; more are chosen in one pass over all.
+pub const RANDOM_DRAWN_FIELDS_MAX: usize = 64;
 
 /// Empty segments that one SCAN call passes over, for each element that was asked for.
 pub const SCAN_SEGMENTS_PER_COUNT: u64 = 10;

@@ -7,6 +7,9 @@
 //!    └──────────────────┴─ key changed; DISCARD ────────────┘ DISCARD
 //! ```
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use bytes::Bytes;
 
 use crate::keyspace::Keyspace;
@@ -41,7 +44,8 @@ pub struct Transaction {
     state: State,
     queue: Vec<Queued>,
     bytes: usize,
-    watches: Vec<Watch>,
+    /// By database and key.
+    watches: BTreeMap<(usize, Box<[u8]>), Watch>,
 }
 
 impl Transaction {
@@ -90,26 +94,27 @@ impl Transaction {
 
     /// Watches a key until EXEC, DISCARD or UNWATCH; false when there are too many.
     pub fn watch(&mut self, keyspace: &mut Keyspace, database: usize, key: &[u8], now_ms: i64) -> bool {
-        if self.watches.iter().any(|watch| watch.database == database && *watch.key == *key) {
-            return true;
+        let full = self.watches.len() >= WATCHED_KEYS_MAX;
+        match self.watches.entry((database, key.into())) {
+            Entry::Occupied(_) => true,
+            Entry::Vacant(_) if full => false,
+            Entry::Vacant(vacant) => {
+                vacant.insert(keyspace.watch(database, key, now_ms));
+                true
+            }
         }
-        if self.watches.len() >= WATCHED_KEYS_MAX {
-            return false;
-        }
-        self.watches.push(keyspace.watch(database, key, now_ms));
-        true
     }
 
     /// Watches nothing any more.
     pub fn unwatch(&mut self, keyspace: &mut Keyspace) {
-        for watch in self.watches.drain(..) {
+        for watch in std::mem::take(&mut self.watches).into_values() {
             keyspace.unwatch(&watch);
         }
     }
 
     /// EXEC of an open transaction: closes it and says what to do.
     pub fn finish(&mut self, keyspace: &mut Keyspace, now_ms: i64) -> Outcome {
-        let changed = self.watches.iter().any(|watch| keyspace.watch_changed(watch, now_ms));
+        let changed = self.watches.values().any(|watch| keyspace.watch_changed(watch, now_ms));
         let queue = std::mem::take(&mut self.queue);
         let aborted = self.state == State::Aborted;
         self.discard(keyspace);

@@ -165,6 +165,21 @@ fn hashes() {
 }
 
 #[test]
+fn random_fields_are_different_ones() {
+    let mut bench = Bench::new();
+    for number in 0..300 {
+        bench.run(&format!("HSET h f{number} v"));
+    }
+    for count in [0, 1, 60, 100, 200, 299, 300, 1_000] {
+        let answer = bench.run(&format!("HRANDFIELD h {count}"));
+        let fields: std::collections::BTreeSet<&str> =
+            answer.trim_matches(['[', ']']).split(' ').filter(|field| !field.is_empty()).collect();
+        assert_eq!(fields.len(), count.min(300), "{count}");
+    }
+    assert_eq!(bench.run("HRANDFIELD h -500").split(' ').count(), 500);
+}
+
+#[test]
 fn keys_and_expiry() {
     check(
         "SET a 1 => OK

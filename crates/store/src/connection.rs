@@ -16,7 +16,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::client::{Client, Replies, Session};
 use crate::dispatch::dispatch;
-use crate::limits::{BATCH_REQUESTS_MAX, BUFFER_KEPT_BYTES, OUTPUT_BATCH_BYTES, READ_BYTES, WRITE_STALL_MAX};
+use crate::limits::{
+    BATCH_REQUESTS_MAX, BUFFER_KEPT_BYTES, OUTPUT_BATCH_BYTES, READ_BYTES, UNAUTHENTICATED_IDLE_MAX,
+    WRITE_STALL_MAX,
+};
 use crate::output::Output;
 use crate::server::{Counters, Server, now_ms};
 
@@ -29,7 +32,7 @@ enum Cut {
     OutputLimit,
     #[error("the client read nothing for WRITE_STALL_MAX")]
     WriteStall,
-    #[error("idle for longer than the setting allows")]
+    #[error("idle for longer than allowed")]
     Idle,
     #[error("cannot read or write")]
     Io(#[from] std::io::Error),
@@ -117,7 +120,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.input.reserve(READ_BYTES);
         let client = self.session.client.clone();
-        let idle = self.server.tunables.idle_timeout.get();
+        let mut idle = self.server.tunables.idle_timeout.get();
+        if !self.session.authenticated {
+            idle = Some(idle.map_or(UNAUTHENTICATED_IDLE_MAX, |idle| idle.min(UNAUTHENTICATED_IDLE_MAX)));
+        }
         let count = tokio::select! {
             biased;
             () = client.killed() => return Ok(false),
@@ -248,10 +254,17 @@ mod tests {
         serve(server.clone(), client(&server), stream).await;
         assert_eq!(now().duration_since(started), Duration::from_secs(30));
 
+        server.tunables.idle_timeout.set(None);
+        *server.tunables.password.borrow_mut() = Some(crate::settings::Password::new(b"secret"));
+        let (_peer, stream) = duplex(1_024);
+        serve(server.clone(), client(&server), stream).await;
+        assert_eq!(now().duration_since(started), Duration::from_secs(30) + UNAUTHENTICATED_IDLE_MAX);
+
+        let started = now();
         let (_peer, stream) = duplex(1_024);
         let killed = client(&server);
         let kill = async { killed.kill() };
         tokio::join!(serve(server.clone(), killed.clone(), stream), kill);
-        assert_eq!(now().duration_since(started), Duration::from_secs(30));
+        assert_eq!(now(), started);
     }
 }

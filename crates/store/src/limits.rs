@@ -23,6 +23,9 @@ pub const BATCH_REQUESTS_MAX: usize = 512;
 /// A client that takes no byte of its replies for so long is cut off.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 
+/// A client that has to authenticate and does not is cut off after so long without a request.
+pub const UNAUTHENTICATED_IDLE_MAX: Duration = Duration::from_secs(60);
+
 /// How long connections get to send their last replies when the store ends.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
@@ -79,6 +82,10 @@ pub const SCRIPTS_EVALUATED_MAX: usize = 500;
 
 /// Scripts that SCRIPT LOAD keeps.
 pub const SCRIPTS_LOADED_MAX: usize = 5_000;
+
+/// Text of all scripts that SCRIPT LOAD keeps, and as much again that EVAL leaves: their code shares the interpreter's
+/// memory with the script that runs.
+pub const SCRIPTS_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Steps of pattern matching (string.find and its kin) in one run of a script.
 pub const PATTERN_STEPS_MAX: u64 = 100_000_000;

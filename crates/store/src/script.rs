@@ -147,7 +147,7 @@ impl Scripts {
     /// SCRIPT LOAD: keeps a script until SCRIPT FLUSH; the answer is its digest.
     pub fn load(&self, text: &[u8]) -> Result<String, CommandError> {
         let digest = sha1(text);
-        if self.cache.borrow_mut().pin(&digest)? {
+        if self.cache.borrow_mut().pin(&digest, text.len())? {
             return Ok(digest);
         }
         let script = Script::compile(&self.lua, text, &digest)?;

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use crate::error::CommandError;
 use crate::hash::Hash;
 use crate::keyspace::{Expiry, Keyspace};
-use crate::limits::RANDOM_FIELDS_MAX;
+use crate::limits::{RANDOM_DRAWN_FIELDS_MAX, RANDOM_FIELDS_MAX};
 use crate::number::parse_integer;
+use crate::random::Random;
 use crate::reply::Reply;
 use crate::value::Value;
 
@@ -288,7 +289,7 @@ fn hrandfield(call: &mut Call<'_>) -> Outcome {
             if count < 0 {
                 (0..wanted).filter_map(|_| pick()).collect()
             } else {
-                distinct(hash, wanted, pick)
+                distinct(hash, wanted, &mut random)
             }
         }
     };
@@ -301,19 +302,26 @@ fn hrandfield(call: &mut Call<'_>) -> Outcome {
 type Pair<'k> = (&'k [u8], &'k [u8]);
 
 /// `wanted` different fields, or all.
-fn distinct<'k>(hash: &'k Hash, wanted: usize, mut pick: impl FnMut() -> Option<Pair<'k>>) -> Vec<Pair<'k>> {
-    let all = || hash.iter().map(|field| (field.name(), field.value()));
-    if wanted >= hash.len() {
-        return all().collect();
+fn distinct<'k>(hash: &'k Hash, wanted: usize, random: &mut Random) -> Vec<Pair<'k>> {
+    if wanted > RANDOM_DRAWN_FIELDS_MAX || wanted > hash.len() / 2 {
+        // One pass: each field is taken with the probability that is left for it.
+        let (mut missing, mut left) = (wanted.min(hash.len()), hash.len());
+        return hash
+            .iter()
+            .filter(|_| {
+                let taken = random.index(left) < missing;
+                missing -= usize::from(taken);
+                left -= 1;
+                taken
+            })
+            .map(|field| (field.name(), field.value()))
+            .collect();
     }
-    // Draw the smaller part: those to return, or those to leave out.
-    let leave_out = wanted > hash.len() / 2;
-    let draws = if leave_out { hash.len() - wanted } else { wanted };
     let mut drawn: BTreeSet<Pair<'k>> = BTreeSet::new();
-    while drawn.len() < draws {
-        drawn.extend(pick());
+    while drawn.len() < wanted {
+        drawn.extend(hash.random(random).map(|field| (field.name(), field.value())));
     }
-    if leave_out { all().filter(|pair| !drawn.contains(pair)).collect() } else { drawn.into_iter().collect() }
+    drawn.into_iter().collect()
 }
 
 fn write_pairs(reply: &mut dyn Reply, pairs: &[Pair<'_>], with_values: bool) {

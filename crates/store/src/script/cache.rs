@@ -6,7 +6,7 @@ use bowline_keyspace::CommandError;
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua};
 
-use crate::limits::{SCRIPT_BYTES_MAX, SCRIPTS_EVALUATED_MAX, SCRIPTS_LOADED_MAX};
+use crate::limits::{SCRIPT_BYTES_MAX, SCRIPTS_BYTES_MAX, SCRIPTS_EVALUATED_MAX, SCRIPTS_LOADED_MAX};
 
 /// A compiled script.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub(super) struct Script {
     pub read_only: bool,
     /// "1" if it has one line, which then is where every error is; else "0".
     pub only_line: &'static str,
+    /// Length of its text.
+    pub bytes: usize,
 }
 
 impl Script {
@@ -34,7 +36,7 @@ impl Script {
             CommandError::Other(format!("ERR Error compiling script (new function): {problem}").into())
         })?;
         let only_line = if text.contains(&b'\n') { "0" } else { "1" };
-        Ok(Self { function, digest: digest.to_owned(), read_only, only_line })
+        Ok(Self { function, digest: digest.to_owned(), read_only, only_line, bytes: text.len() })
     }
 }
 
@@ -87,8 +89,10 @@ struct Kept {
 pub(super) struct Cache {
     scripts: BTreeMap<String, Kept>,
     loaded: usize,
+    loaded_bytes: usize,
     /// Digests of what EVAL left, the oldest first.
     evaluated: VecDeque<String>,
+    evaluated_bytes: usize,
 }
 
 impl Cache {
@@ -105,9 +109,9 @@ impl Cache {
         kept.map(|kept| kept.script.clone())
     }
 
-    /// Keeps a known script for good; false if it is not known yet.
-    pub fn pin(&mut self, digest: &str) -> Result<bool, CommandError> {
-        let full = self.loaded >= SCRIPTS_LOADED_MAX;
+    /// Keeps a known script for good; false if it is not known yet, and there is room for `bytes` more.
+    pub fn pin(&mut self, digest: &str, bytes: usize) -> Result<bool, CommandError> {
+        let full = self.loaded >= SCRIPTS_LOADED_MAX || self.loaded_bytes + bytes > SCRIPTS_BYTES_MAX;
         match self.scripts.get_mut(digest) {
             Some(kept) if kept.loaded => Ok(true),
             _ if full => Err(CommandError::text("ERR too many scripts are loaded: use SCRIPT FLUSH")),
@@ -115,6 +119,8 @@ impl Cache {
             Some(kept) => {
                 kept.loaded = true;
                 self.loaded += 1;
+                self.loaded_bytes += bytes;
+                self.evaluated_bytes -= bytes;
                 self.evaluated.retain(|other| other != digest);
                 Ok(true)
             }
@@ -124,13 +130,17 @@ impl Cache {
     pub fn insert(&mut self, script: Script, loaded: bool) {
         if loaded {
             self.loaded += 1;
+            self.loaded_bytes += script.bytes;
         } else {
-            if self.evaluated.len() >= SCRIPTS_EVALUATED_MAX
-                && let Some(oldest) = self.evaluated.pop_front()
-            {
-                self.scripts.remove(&oldest);
-            }
+            self.evaluated_bytes += script.bytes;
             self.evaluated.push_back(script.digest.clone());
+            // The newest stays in any case: it is about to run.
+            while self.evaluated.len() > 1
+                && (self.evaluated.len() > SCRIPTS_EVALUATED_MAX || self.evaluated_bytes > SCRIPTS_BYTES_MAX)
+            {
+                let oldest = self.evaluated.pop_front().and_then(|digest| self.scripts.remove(&digest));
+                self.evaluated_bytes -= oldest.map_or(0, |kept| kept.script.bytes);
+            }
         }
         self.scripts.insert(script.digest.clone(), Kept { script, loaded });
     }
