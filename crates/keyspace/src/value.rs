@@ -57,7 +57,8 @@ impl StringValue {
     pub fn integer(&self) -> Option<i64> {
         match self {
             Self::Integer(number) => Some(*number),
-            Self::Fixed(_) => None,
+            // A sum of INCRBYFLOAT may be one, although it is kept as text.
+            Self::Fixed(bytes) => parse_integer(bytes),
             Self::Grown(bytes) => parse_integer(bytes),
         }
     }

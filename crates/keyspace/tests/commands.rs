@@ -110,6 +110,8 @@ fn strings() {
          OBJECT encoding c => raw
          SET f 10.50 => OK
          INCRBYFLOAT f 0.1 => 10.6
+         INCRBYFLOAT f 0.4 => 11
+         INCR f => :12
          INCRBYFLOAT f abc => -ERR value is not a valid float
          INCRBYFLOAT f inf => -ERR increment would produce NaN or Infinity
          SET r Hello => OK
