@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_model::{AgentId, ServiceName};
+use bowline_model::{AgentId, Epoch, ServiceName, Term};
 use bowline_rt::time;
 
-use crate::fake::{Connection, FakeStore, Mood};
+use crate::backend::ClaimRequest;
+use crate::fake::{Connection, FakeStore, Model, Mood};
 use crate::{LookupError, PublishError, Registry, Settings, Target};
 
 fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
@@ -261,6 +262,28 @@ async fn of_two_processes_with_one_name_the_newer_wins_and_the_older_stops() {
     assert_eq!(holders[0].epoch, newer.epoch());
     older.shut_down(Duration::from_secs(5)).await;
     assert_eq!(store.fields("bowline:{service:web}"), ["g1/a1", "g1/a2"], "it takes nothing with it");
+}
+
+/// A predecessor died with its claim on the way; the claim lands after its successor's.
+#[test]
+fn a_claim_that_lands_late_takes_nothing() {
+    let mut model = Model::default();
+    let claim = |epoch, replaces, not_after_unix_ms| ClaimRequest {
+        key: "c".to_owned(),
+        epoch: Epoch::from_bits(epoch),
+        replaces,
+        lifetime: Duration::from_secs(60),
+        seen: Term(0),
+        not_after_unix_ms,
+    };
+    let first = model.claim(&claim(1, None, u64::MAX), 1_000);
+    let late = claim(2, Some(first.term), u64::MAX);
+    let third = model.claim(&claim(3, Some(first.term), u64::MAX), 1_001);
+    assert_eq!((third.owner, third.term > first.term), (Epoch::from_bits(3), true));
+    assert_eq!(model.claim(&late, 1_002).owner, Epoch::from_bits(3));
+    let too_late = model.claim(&claim(2, Some(third.term), 1_002), 1_003);
+    assert_eq!(too_late.term, Term(0));
+    assert_eq!(model.claim(&claim(3, None, u64::MAX), 1_004).term, third.term);
 }
 
 #[tokio::test(start_paused = true)]
