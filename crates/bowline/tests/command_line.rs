@@ -155,7 +155,7 @@ fn dev_prints_a_line_that_works_and_stops_on_ctrl_c() {
     let folder = folder();
     let ports = ["dev", "--http-port", "0", "--admin-port", "0", "--agents-port", "0", "--peers-port", "0"];
     let mut command = Command::new(env!("CARGO_BIN_EXE_bowline"));
-    command.env_clear().args(ports).stdout(std::process::Stdio::piped());
+    command.env_clear().args(ports).args(["--log-level", "error"]).stdout(std::process::Stdio::piped());
     let mut dev = Running(command.spawn().expect("the program starts"));
     let output = std::io::BufReader::new(dev.0.stdout.take().expect("piped"));
     let mut lines = output.lines().map_while(Result::ok);

@@ -265,14 +265,12 @@ impl Parts {
         let peer_address = plan.advertise.clone().unwrap_or_else(|| addresses.peers.to_string());
         let registry_settings =
             bowline_registry::Settings::new(plan.gateway.clone(), plan.zone.clone(), &peer_address)?;
-        let embedded = match &plan.store {
-            Some(_) => None,
-            None => Some(Embedded::start().await?),
-        };
-        let store = match (&plan.store, &embedded) {
-            (Some(link), _) => link.config.clone(),
-            (None, Some(embedded)) => embedded.config.clone(),
-            (None, None) => unreachable!("the one or the other"),
+        let (store, embedded) = match &plan.store {
+            Some(link) => (link.config.clone(), None),
+            None => {
+                let embedded = Embedded::start().await?;
+                (embedded.config.clone(), Some(embedded))
+            }
         };
         let client = Client::start(store.name(&format!("bowline-{}", plan.gateway)));
         let epoch = registry_settings.epoch;

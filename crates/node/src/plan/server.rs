@@ -1,5 +1,6 @@
 //! What a gateway runs from.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bowline_entry::http::ConnectPolicy;
@@ -13,7 +14,7 @@ use bowline_tunnel::AgentAuthentication;
 use super::tls::{acceptor, as_client, connector, credential, pem, text_with_causes};
 use super::{Edge, Port, name_of_host, secret};
 use crate::config::rules::{self, client_port_has_tls};
-use crate::config::server::{LimitsConfig, TcpConfig};
+use crate::config::server::{AdminConfig, LimitsConfig, TcpConfig};
 use crate::config::tls::ClientTlsFiles;
 use crate::config::value::{Secret, is_loopback};
 use crate::config::{Problem, ServerConfig};
@@ -103,7 +104,7 @@ impl ServerPlan {
             false => Some(tokens.clone().unwrap_or_default()),
         };
         let http = http_port(config)?;
-        let admin = client_port(config, "admin", (&config.admin.listen, config.admin.tls), &[ALPN_HTTP1])?;
+        let admin = admin_port(config)?;
         let has_authority = config.tls.as_ref().is_some_and(|tls| tls.ca.is_some());
         Ok(Self {
             gateway: gateway_name(config, edge)?,
@@ -193,7 +194,9 @@ fn http_port(config: &ServerConfig) -> Result<Port, Problem> {
     let http = &config.http;
     let protocols: [&[u8]; 2] = [ALPN_HTTP2, ALPN_HTTP1];
     let Some((certificate, key)) = http.certificate.as_ref().zip(http.key.as_ref()) else {
-        return client_port(config, "http", (&http.listen, http.tls), &protocols);
+        let insecure = http.insecure_plaintext || config.insecure_plaintext;
+        let has_tls = client_port_has_tls(http.tls, &http.listen, insecure);
+        return client_port(config, "http".to_owned(), http.listen, has_tls, &protocols);
     };
     // Who gives this port a certificate of its own wants TLS, on loopback too.
     let acceptor = match http.tls {
@@ -209,25 +212,25 @@ fn http_port(config: &ServerConfig) -> Result<Port, Problem> {
 /// A port for clients, which show no certificate.
 fn client_port(
     config: &ServerConfig,
-    name: &str,
-    (listen, tls): (&std::net::SocketAddr, Option<bool>),
+    name: String,
+    listen: SocketAddr,
+    has_tls: bool,
     protocols: &[&[u8]],
 ) -> Result<Port, Problem> {
-    let insecure = config.insecure_plaintext
-        || match name {
-            "http" => config.http.insecure_plaintext,
-            "admin" => config.admin.insecure_plaintext,
-            // A TCP entry passes the result of its own rule in `tls`.
-            _ => false,
-        };
     let acceptor = match &config.tls {
-        Some(files) if client_port_has_tls(tls, listen, insecure) => {
+        Some(files) if has_tls => {
             let credential = credential(&files.certificate, &files.key);
             acceptor("tls", credential, ClientAuthentication::None, protocols)?
         }
         _ => Acceptor::Plain,
     };
-    Ok(Port { name: name.to_owned(), listen: *listen, acceptor })
+    Ok(Port { name, listen, acceptor })
+}
+
+fn admin_port(config: &ServerConfig) -> Result<Port, Problem> {
+    let AdminConfig { listen, tls, insecure_plaintext } = config.admin;
+    let has_tls = client_port_has_tls(tls, &listen, insecure_plaintext || config.insecure_plaintext);
+    client_port(config, "admin".to_owned(), listen, has_tls, &[ALPN_HTTP1])
 }
 
 fn agents_port(config: &ServerConfig) -> Result<Port, Problem> {
@@ -261,9 +264,8 @@ fn peers_port(config: &ServerConfig) -> Result<Port, Problem> {
 fn tcp_ports(config: &ServerConfig) -> Result<Vec<TcpPlan>, Problem> {
     let plan = |tcp: &TcpConfig| {
         let insecure = tcp.insecure_plaintext || config.insecure_plaintext;
-        let tls = Some(client_port_has_tls(tcp.tls, &tcp.listen, insecure));
-        let name = format!("tcp {}", tcp.service);
-        let port = client_port(config, &name, (&tcp.listen, tls), &[])?;
+        let has_tls = client_port_has_tls(tcp.tls, &tcp.listen, insecure);
+        let port = client_port(config, format!("tcp {}", tcp.service), tcp.listen, has_tls, &[])?;
         Ok(TcpPlan { port, service: tcp.service.clone() })
     };
     config.tcp.iter().map(plan).collect()
