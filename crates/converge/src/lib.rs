@@ -15,6 +15,9 @@
 //!
 //! No key waits for another beyond the patience of a batch (INV-REG-NOBLOCK).
 //!
+//! In the order in which to read: `settings` and `message` (what goes in and out), `entry` (the decision about one key),
+//! `converge` (all keys together), `audit` (when to compare).
+//!
 //! This crate does no I/O, reads no clock, and knows nothing of stores, networks, or what is stored.
 
 mod audit;

@@ -52,7 +52,7 @@ struct Stored {
 
 /// What local truth says of a key.
 #[derive(Debug, Clone, Copy)]
-enum Truth {
+pub enum Truth {
     Present(Value),
     /// Removed; the core may hold on to the value until then.
     Removed {
@@ -114,6 +114,11 @@ impl World {
             self.truth.insert(key, Truth::Removed { was, until: self.now + self.settings.linger });
         }
         self.pump();
+    }
+
+    /// What local truth says of a key, if it ever said anything.
+    pub fn truth(&self, key: Key) -> Option<Truth> {
+        self.truth.get(&key).copied()
     }
 
     /// Lets time pass, stopping wherever the core asked to be woken.
