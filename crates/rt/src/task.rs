@@ -79,6 +79,9 @@ where
 mod imp {
     use super::{Future, LocalSet, oneshot};
 
+    /// Stack of such a thread. The store's scripts nest calls from Lua to Rust and back, up to Lua's limit of 200.
+    const LOCAL_STACK_BYTES: usize = 16 * 1024 * 1024;
+
     pub fn run_local<T, F>(
         name: &'static str,
         make: impl FnOnce() -> F + Send + 'static,
@@ -96,7 +99,9 @@ mod imp {
             }
         };
         // Without a thread the sender is dropped with the closure, and the waiter learns of it.
-        if let Err(error) = std::thread::Builder::new().name(name.to_owned()).spawn(body) {
+        if let Err(error) =
+            std::thread::Builder::new().name(name.to_owned()).stack_size(LOCAL_STACK_BYTES).spawn(body)
+        {
             tracing::error!(%error, thread = name, "cannot start a thread");
         }
     }

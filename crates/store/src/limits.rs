@@ -93,8 +93,11 @@ pub const PATTERN_STEPS_MAX: u64 = 100_000_000;
 /// Deepest nesting of a pattern match.
 pub const PATTERN_DEPTH_MAX: u32 = 200;
 
-/// Deepest nesting of a value that a script returns.
-pub const REPLY_DEPTH_MAX: usize = 100;
+/// Deepest nesting of a value that a script returns: what our own clients read, with room for EXEC around it.
+pub const REPLY_DEPTH_MAX: usize = bowline_resp::limits::FRAME_DEPTH_MAX - 4;
+
+/// Deepest nesting of JSON in scripts. Redis' library allows 1000; here each level takes a few kilobytes of the stack.
+pub const JSON_DEPTH_MAX: usize = 128;
 
 /// Captures of one pattern (Lua's own limit).
 pub const PATTERN_CAPTURES_MAX: usize = 32;

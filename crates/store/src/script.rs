@@ -13,6 +13,7 @@
 mod cache;
 mod call;
 mod convert;
+mod json;
 mod location;
 mod pattern;
 mod strings;
@@ -117,6 +118,7 @@ impl Scripts {
         let native = lua.create_table()?;
         strings::register(&lua, &native, &state)?;
         call::register(&lua, &native, &state)?;
+        json::register(&lua, &native)?;
         let sandbox: Table =
             lua.load(include_str!("script/sandbox.lua")).set_name("=sandbox").call(native)?;
         lua.set_memory_limit(SCRIPT_MEMORY_BYTES_MAX)?;

@@ -213,6 +213,31 @@ async fn idle_clients_go_and_keys_expire_by_themselves() {
     timeout(PATIENCE, gone).await.expect("nobody asked for the key, and it went");
 }
 
+/// Calls from Lua into Rust and back nest up to Lua's own limit; the stack must be larger than that.
+#[tokio::test]
+async fn scripts_cannot_overflow_the_stack() {
+    let store = start(Settings::default()).await;
+    let mut peer = Peer::new(&store).await;
+    for script in [
+        "local function f(s) return (s:gsub('.', f)) end return f('a')",
+        "local function f(s) return pcall(string.gsub, s, '.', f) end return #{f('a')}",
+        "local t = setmetatable({}, {__index = function(t, k) return (k:gsub('.', t)) end}) return t.a",
+        "local t = {} for i = 1, 100000 do t = {t} end return t",
+        "local t = {} for i = 1, 100000 do t = {t} end return cjson.encode(t)",
+        "return cjson.decode(('['):rep(100000))",
+        "return string.find(('a'):rep(100000), ('a*'):rep(10000))",
+        "return string.find(('('):rep(100000), ('%('):rep(30000))",
+        "return loadstring('return ' .. ('('):rep(100000))",
+        "local s = ('x'):rep(100) local f = loadstring('return ' .. ('{'):rep(100000)) return f",
+    ] {
+        let mut bytes = BytesMut::new();
+        encode_command([b"EVAL".as_slice(), script.as_bytes(), b"0"].into_iter(), &mut bytes);
+        peer.stream.write_all(&bytes).await.expect("the store reads");
+        assert!(peer.receive().await.is_some(), "{script}");
+        assert_eq!(peer.ask("PING").await, "PONG", "after {script}");
+    }
+}
+
 #[tokio::test]
 async fn memory_has_a_limit() {
     let store = start(Settings { memory_max_bytes: 10_000, ..Settings::default() }).await;

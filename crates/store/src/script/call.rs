@@ -17,6 +17,9 @@ use crate::server::REDIS_VERSION;
 /// 7.0.15 as Redis writes it in one number.
 const REDIS_VERSION_NUMBER: u32 = 0x0007_000f;
 
+/// Digits of a number that is an argument.
+const ARGUMENT_DIGITS: i32 = 17;
+
 /// Levels of the call stack between a native function and the script: itself and its wrapper in `sandbox.lua`.
 const WRAPPED_LEVEL: usize = 2;
 
@@ -89,31 +92,9 @@ fn argument(value: &Value) -> Option<Bytes> {
     match value {
         Value::String(text) => Some(Bytes::copy_from_slice(&text.as_bytes())),
         Value::Integer(number) => Some(number.to_string().into()),
-        Value::Number(number) => Some(number_text(*number).into()),
+        Value::Number(number) => Some(convert::number_text(*number, ARGUMENT_DIGITS).into()),
         _ => None,
     }
-}
-
-/// A number as C's `%.17g` writes it.
-fn number_text(number: f64) -> String {
-    const DIGITS: i32 = 17;
-    if !number.is_finite() {
-        let sign = if number.is_sign_negative() { "-" } else { "" };
-        return format!("{sign}{}", if number.is_nan() { "nan" } else { "inf" });
-    }
-    let scientific = format!("{number:.16e}");
-    let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let trim = |text: &str| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text.to_owned(),
-    };
-    if (-4..DIGITS).contains(&exponent) {
-        let decimals = usize::try_from(DIGITS - 1 - exponent).unwrap_or(0);
-        return trim(&format!("{number:.decimals$}"));
-    }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{}e{sign}{:02}", trim(mantissa), exponent.abs())
 }
 
 /// Runs a command of a script after the checks that Redis makes.

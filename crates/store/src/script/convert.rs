@@ -149,3 +149,24 @@ fn write_table(table: &Table, resp3: bool, depth: usize, output: &mut dyn Reply)
     output.array(items.len());
     items.iter().for_each(|item| write(item, resp3, depth + 1, output));
 }
+
+/// A number as C's `%.<digits>g` writes it.
+pub(super) fn number_text(number: f64, digits: i32) -> String {
+    if !number.is_finite() {
+        let sign = if number.is_sign_negative() { "-" } else { "" };
+        return format!("{sign}{}", if number.is_nan() { "nan" } else { "inf" });
+    }
+    let scientific = format!("{number:.*e}", usize::try_from(digits - 1).unwrap_or(0));
+    let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let trim = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
+    if (-4..digits).contains(&exponent) {
+        let decimals = usize::try_from(digits - 1 - exponent).unwrap_or(0);
+        return trim(&format!("{number:.decimals$}"));
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{}e{sign}{:02}", trim(mantissa), exponent.abs())
+}

@@ -156,8 +156,10 @@ end
 
 local redis_proxy = protect(redis)
 
+local json = { encode = wrap(native.json_encode), decode = wrap(native.json_decode), null = native.json_null }
+
 local globals = {
-  _VERSION = _VERSION, assert = assert, coroutine = protect(coroutine), error = raise, gcinfo = gcinfo,
+  _VERSION = _VERSION, assert = assert, cjson = protect(json), coroutine = protect(coroutine), error = raise, gcinfo = gcinfo,
   getmetatable = getmetatable, ipairs = ipairs, load = load_pieces, loadstring = compile, math = protect(math_copy),
   next = next, pairs = pairs, pcall = protected_call, rawequal = rawequal, rawget = rawget, redis = redis_proxy,
   select = select, server = redis_proxy, setmetatable = setmetatable, string = protect(string),
@@ -174,7 +176,7 @@ local globals = {
   end,
 }
 
-local missing = { cjson = true, cmsgpack = true, struct = true, bit = true, os = true }
+local missing = { cmsgpack = true, struct = true, bit = true, os = true }
 setmetatable(globals, {
   __index = function(_, name)
     if missing[name] then

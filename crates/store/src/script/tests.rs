@@ -111,6 +111,30 @@ fn string_functions_work_as_in_lua() {
 }
 
 #[test]
+fn json_follows_the_rules_of_cjson() {
+    check("return cjson.encode({1, 2.5, 'a/b', true, cjson.null})", r#"[1,2.5,"a\/b",true,null]"#);
+    check("return cjson.encode({})", "{}");
+    check("return cjson.encode({a = {1}})", r#"{"a":[1]}"#);
+    check("return cjson.encode({[1] = 1, [3] = 3})", "[1,null,3]");
+    check("return cjson.encode(1/3)", "0.33333333333333");
+    check("return cjson.encode(12345678901234567)", "1.2345678901235e+16");
+    check(r#"return cjson.encode('\n\1"\\')"#, r#""\n\u0001\"\\""#);
+    check(
+        r#"return cjson.decode('{"a": [1, {"b": null}], "c": "x\\u00e9\\ud83d\\ude00"}').c"#,
+        "x\u{e9}\u{1f600}",
+    );
+    check(r#"return cjson.decode('[1, [2, "x"], true]')"#, "[1 [2 x] 1]");
+    check("return tostring(cjson.decode('null') == cjson.null)", "true");
+    for bad in ["", "[", "[1,]", "{1:2}", "tru", "\"", "1 2", "[[1]", "\"\\\\ud800\""] {
+        let answer = Bench::new().run(&format!("return {{pcall(cjson.decode, '{bad}')}}"));
+        assert!(answer.starts_with("[nil Expected "), "{bad}: {answer}");
+    }
+    check("return select('#', pcall(cjson.decode, ('['):rep(2000)))", "2");
+    check("local t = {} for i = 1, 2000 do t = {t} end return (pcall(cjson.encode, t))", "nil");
+    check("return (pcall(cjson.encode, {[1] = 1, [100] = 1}))", "nil");
+}
+
+#[test]
 fn errors_are_caught_and_reported_as_redis_does() {
     check(
         "return redis.pcall('incr', 'a', 'b')",
@@ -140,7 +164,7 @@ fn errors_are_caught_and_reported_as_redis_does() {
 fn the_sandbox_holds() {
     for name in [
         "io", "os", "package", "require", "dofile", "loadfile", "module", "newproxy", "getfenv", "setfenv",
-        "debug", "print", "cjson",
+        "debug", "print", "cmsgpack",
     ] {
         let answer = Bench::new().run(&format!("return type({name})"));
         assert!(answer.starts_with("-ERR"), "{name}: {answer}");
