@@ -167,16 +167,30 @@ async fn ready(stream: &mut Stream) -> Result<(), FrameError> {
     }
 }
 
-async fn pass_on(mut hop: Stream, mut tunnel: OpenStream, request_id: &RequestId) {
+/// A hop with an open stream. Dropped before the asker was told an orderly end, it resets the connection: the asker
+/// must not take a part for the whole, least of all when a drain cuts what is left.
+struct OpenHop {
+    stream: Stream,
+    has_end: bool,
+}
+
+impl Drop for OpenHop {
+    fn drop(&mut self) {
+        if !self.has_end {
+            reset_on_close(self.stream.tcp());
+        }
+    }
+}
+
+async fn pass_on(hop: Stream, mut tunnel: OpenStream, request_id: &RequestId) {
+    let mut hop = OpenHop { stream: hop, has_end: false };
     // The answer and the first bytes of the service are separate writes; the asker reads exactly one frame first.
-    if !answer(&mut hop, &Opened { reason: 0, detail: String::new() }).await {
+    if !answer(&mut hop.stream, &Opened { reason: 0, detail: String::new() }).await {
         return;
     }
-    let ended = relay(&mut hop, &mut tunnel).await;
     // The tunnel looks after itself when it drops.
-    if ended.is_cut(Leg::A) {
-        reset_on_close(hop.tcp());
-    }
+    let ended = relay(&mut hop.stream, &mut tunnel).await;
+    hop.has_end = !ended.is_cut(Leg::A);
     let error = ended.result.as_ref().err().map(tracing::field::display);
     tracing::debug!(%request_id, to_service = ended.a_to_b, from_service = ended.b_to_a, error, "hop ended");
 }

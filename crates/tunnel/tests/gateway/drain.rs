@@ -66,3 +66,18 @@ async fn the_grace_time_bounds_a_drain_and_a_stubborn_agent_is_served_until_then
     assert!(stubborn.next_news().await.is_err());
     assert!(bowline_rt::net::connect(rig.agents, BOUND).await.is_err(), "the port is closed");
 }
+
+#[tokio::test]
+async fn a_stream_for_another_gateway_that_a_drain_cuts_does_not_look_whole() {
+    let zone = Zone::default();
+    let near = start(&zone, "near", |_| {}).await;
+    let far = start(&zone, "far", |_| {}).await;
+    log_in(far.agents, Login::new("a", &["web"])).await.unwrap().serve(Manner::Echo);
+    let mut stream = near.open("web").await.unwrap();
+    stream.write_all(b"half").await.unwrap();
+    let mut answer = [0; 6];
+    soon("the answer", stream.read_exact(&mut answer)).await.unwrap();
+    soon("the drain", far.gateway.drain(Duration::from_millis(10))).await;
+    let end = soon("the end", stream.read(&mut answer)).await;
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
