@@ -15,6 +15,7 @@ use crate::agents::Agents;
 use crate::directory::Directory;
 use crate::limits;
 use crate::listener::{self, Warnings};
+use crate::lobby::Lobby;
 use crate::metrics::{Metrics, States};
 use crate::session::lock;
 use crate::settings::Settings;
@@ -98,7 +99,7 @@ impl Gateway {
         let inner = self.inner.clone();
         let serve = move |stranger| crate::control::serve(inner.clone(), stranger);
         let (warnings, stop) = (self.inner.agent_port.clone(), self.inner.stop.clone());
-        listener::accept(listener, acceptor, warnings, stop, serve).await;
+        listener::accept(listener, Lobby::of_port(), acceptor, warnings, stop, serve).await;
     }
 
     /// Serves other gateways until the end of a drain.
@@ -106,7 +107,7 @@ impl Gateway {
         let inner = self.inner.clone();
         let serve = move |stranger| crate::hop::server::serve(inner.clone(), stranger);
         let (warnings, stop) = (self.inner.peer_port.clone(), self.inner.stop.clone());
-        listener::accept(listener, acceptor, warnings, stop, serve).await;
+        listener::accept(listener, Lobby::of_port(), acceptor, warnings, stop, serve).await;
     }
 
     /// Shuts down: refuses new logins and asks every agent to move, goes on serving whom it still can (a draining path is

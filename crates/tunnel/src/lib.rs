@@ -17,6 +17,7 @@ pub mod directory;
 mod gateway;
 mod hop;
 mod listener;
+mod lobby;
 mod metrics;
 mod open;
 mod pool;

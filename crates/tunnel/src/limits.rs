@@ -41,6 +41,10 @@ pub const AGENTS_MAX: usize = 20_000;
 pub const CONVERSATIONS_PER_AGENT: usize = 2;
 /// Connections of one port that have not yet said who they are: TLS handshake, first bytes, login, ticket.
 pub const STRANGERS_MAX: usize = 1_024;
+/// Those of one address. As many as [`STRANGERS_MAX`] more wait in a queue; who has said who he is counts no more.
+pub const STRANGERS_PER_ADDRESS_MAX: usize = STRANGERS_MAX / 4;
+/// Longest wait in that queue; an agent does not wait longer for the handshake.
+pub const QUEUED_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time for the first bytes after the TLS handshake, and for the hello or hop request that follows them.
 pub const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time from the first bytes of a control connection to its login.
@@ -80,6 +84,9 @@ pub const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 pub const TUNNEL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for an agent to connect to the service behind it.
 pub const OPENED_TIMEOUT: Duration = Duration::from_secs(10);
+/// Wait for an agent's answer to an open before it is asked for a sign of life, and then for that sign. An agent that gives
+/// it may take [`OPENED_TIMEOUT`]; one that does not is given up, because others may do what it cannot.
+pub const DOUBT_AFTER: Duration = Duration::from_secs(1);
 /// Pooled tunnels that may turn out to be dead before an open gives the agent up.
 pub const DEAD_TUNNELS_MAX: usize = 3;
 /// Wait for one gateway's answer before the next one is asked as well.

@@ -2,6 +2,7 @@
 //!
 //! Nobody is read from without a time-out. A port that is full of strangers stops accepting: whoever comes then waits
 //! in the kernel's queue, which smooths a herd of agents that reconnect, instead of being turned away to come again.
+//! One address alone cannot fill it: see [`Lobby`].
 //! What strangers do wrong is counted always and logged sparingly, so that garbage cannot flood the log.
 
 use std::future::Future;
@@ -15,10 +16,10 @@ use bowline_rt::net::Listener;
 use bowline_rt::time::{now, sleep, timeout};
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncReadExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::limits;
+use crate::lobby::{Entry, Lobby, LobbyPlace, Queued};
 use crate::session::lock;
 use crate::text::explain;
 
@@ -29,12 +30,13 @@ pub const PREAMBLE_BYTES: usize = 5;
 pub struct Stranger {
     pub stream: Stream,
     pub remote: SocketAddr,
-    pub place: OwnedSemaphorePermit,
+    pub place: LobbyPlace,
 }
 
 /// Accepts connections until `stop`, and gives each one to `serve` in a task of its own.
 pub async fn accept<F, S>(
     listener: Listener,
+    lobby: Lobby,
     acceptor: Acceptor,
     warnings: Arc<Warnings>,
     stop: CancellationToken,
@@ -43,13 +45,12 @@ pub async fn accept<F, S>(
     F: Future<Output = ()> + Send + 'static,
     S: Fn(Stranger) -> F + Clone + Send + Sync + 'static,
 {
-    let places = Arc::new(Semaphore::new(limits::STRANGERS_MAX));
     loop {
-        if places.available_permits() == 0 {
+        if lobby.is_full() {
             warnings.warn("too many connections that have not said who they are; new ones wait", None, None);
         }
         let next = async {
-            let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
+            let place = lobby.place().await;
             (listener.accept().await, place)
         };
         let (accepted, place) = tokio::select! {
@@ -65,10 +66,18 @@ pub async fn accept<F, S>(
                 continue;
             }
         };
+        let entry = lobby.enter(remote, place);
+        if let Entry::Full = entry {
+            warnings.stranger(ADDRESS_IS_FULL, remote, None);
+            continue;
+        }
         let (acceptor, warnings, serve) = (acceptor.clone(), warnings.clone(), serve.clone());
         let stop = stop.clone();
         bowline_rt::task::spawn("connection", async move {
             let connection = async {
+                let Some(place) = place_of(entry).await else {
+                    return warnings.stranger(ADDRESS_IS_FULL, remote, None);
+                };
                 match acceptor.accept(tcp).await {
                     Ok(stream) => serve(Stranger { stream, remote, place }).await,
                     Err(error) => warnings.stranger("a handshake failed", remote, Some(&error)),
@@ -80,6 +89,17 @@ pub async fn accept<F, S>(
                 () = connection => {}
             }
         });
+    }
+}
+
+const ADDRESS_IS_FULL: &str = "an address has too many connections that have not said who they are";
+
+/// Waits for a place, not for ever.
+async fn place_of(entry: Entry) -> Option<LobbyPlace> {
+    match entry {
+        Entry::Place(place) => Some(place),
+        Entry::Queued(queued) => timeout(limits::QUEUED_TIMEOUT, Queued::place(queued)).await.ok(),
+        Entry::Full => None,
     }
 }
 
@@ -150,6 +170,44 @@ impl Warnings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_opens_connections_and_says_nothing_keeps_no_other_out() {
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.expect("a port");
+        let address = listener.local_addr().expect("it listens");
+        let (served, mut strangers) = tokio::sync::mpsc::unbounded_channel();
+        let serve = move |stranger: Stranger| {
+            let served = served.clone();
+            async move { served.send(stranger).expect("the test listens") }
+        };
+        let warnings = Warnings::new("test", Counter::default());
+        let (stop, lobby) = (CancellationToken::new(), Lobby::new(4, 1));
+        let accepting = accept(listener, lobby, Acceptor::Plain, warnings.clone(), stop.clone(), serve);
+        let accepting = bowline_rt::task::spawn("accept", accepting);
+        let connect = |host: u8| async move {
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            socket.bind(([127, 0, 0, host], 0).into()).expect("all of 127/8 is ours");
+            socket.connect(address).await.expect("it listens")
+        };
+        let mut silent = Vec::new();
+        for _ in 0..10 {
+            silent.push(connect(1).await);
+        }
+        let held = strangers.recv().await.expect("one is served");
+        let _other = connect(2).await;
+        let other = strangers.recv().await.expect("another address is served");
+        assert_eq!(
+            [held.remote, other.remote].map(|remote| remote.ip().to_string()),
+            ["127.0.0.1", "127.0.0.2"]
+        );
+        assert_eq!(warnings.strangers_refused.get(), 10 - 1 - 4);
+        // Who has said who he is makes room for the next one of his address.
+        drop(held);
+        let next = strangers.recv().await.expect("the next in the queue");
+        assert_eq!(next.remote.ip().to_string(), "127.0.0.1");
+        stop.cancel();
+        accepting.await.expect("no panic");
+    }
 
     #[test]
     fn garbage_does_not_flood_the_log() {

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::gateway::Inner;
 use crate::limits;
 use crate::listener::{PREAMBLE_BYTES, Stranger, read_preamble};
+use crate::lobby::LobbyPlace;
 use crate::pool::Ticket;
 use crate::replay::Replay;
 use attach::Attach;
@@ -116,7 +117,7 @@ type Connection =
 async fn run_connection(
     connection: Connection,
     mut stages: watch::Receiver<Stage>,
-    place: tokio::sync::OwnedSemaphorePermit,
+    place: LobbyPlace,
     login_timeout: Duration,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     tokio::pin!(connection);

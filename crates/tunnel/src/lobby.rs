@@ -1,0 +1,179 @@
+//! Places for connections that have not yet said who they are, and how many of them one address may take.
+//!
+//! Whoever opens connections and says nothing takes places of its own address only. What an address has too many of
+//! waits in a queue, so that a fleet of agents behind one address that reconnects together is smoothed and not turned
+//! away; when the queue is full too, the connection is closed. Who has said who he is counts no more.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::limits;
+use crate::session::lock;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Lobby {
+    places: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
+    per_address_max: usize,
+    /// Addresses at which more are noted than this many are looked through for those that hold nothing.
+    addresses_max: usize,
+    shares: Mutex<BTreeMap<IpAddr, Arc<Semaphore>>>,
+}
+
+/// A place in the lobby; dropping it frees it.
+#[derive(Debug)]
+pub struct LobbyPlace {
+    _place: OwnedSemaphorePermit,
+    _share: OwnedSemaphorePermit,
+}
+
+/// What a connection gets.
+#[derive(Debug)]
+pub enum Entry {
+    /// A place at once.
+    Place(LobbyPlace),
+    /// A place in the queue of those whose address has its share.
+    Queued(Queued),
+    /// Nothing.
+    Full,
+}
+
+/// A place in the queue.
+#[derive(Debug)]
+pub struct Queued {
+    places: Arc<Semaphore>,
+    share: Arc<Semaphore>,
+    _in_queue: OwnedSemaphorePermit,
+}
+
+impl Lobby {
+    /// A lobby with so many places, of which one address gets so many, and with a queue as long as there are places.
+    pub fn new(places: usize, per_address_max: usize) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            queue: Arc::new(Semaphore::new(places)),
+            per_address_max,
+            addresses_max: 4 * places,
+            shares: Mutex::default(),
+        }
+    }
+
+    /// The lobby of a port.
+    pub fn of_port() -> Self {
+        Self::new(limits::STRANGERS_MAX, limits::STRANGERS_PER_ADDRESS_MAX)
+    }
+
+    /// Whether every place is taken.
+    pub fn is_full(&self) -> bool {
+        self.places.available_permits() == 0
+    }
+
+    /// Waits for a place that the next connection may take. Cancel safe.
+    pub async fn place(&self) -> OwnedSemaphorePermit {
+        acquire(&self.places).await
+    }
+
+    /// Takes in a connection from `remote`, for which there is a place as far as its address has one left.
+    pub fn enter(&self, remote: SocketAddr, place: OwnedSemaphorePermit) -> Entry {
+        let share = self.share(remote.ip());
+        match share.clone().try_acquire_owned() {
+            Ok(permit) => Entry::Place(LobbyPlace { _place: place, _share: permit }),
+            // The place goes back: the queue of one address takes nothing from others.
+            Err(_) => match self.queue.clone().try_acquire_owned() {
+                Ok(in_queue) => {
+                    Entry::Queued(Queued { places: self.places.clone(), share, _in_queue: in_queue })
+                }
+                Err(_) => Entry::Full,
+            },
+        }
+    }
+
+    fn share(&self, address: IpAddr) -> Arc<Semaphore> {
+        let mut shares = lock(&self.shares);
+        if shares.len() >= self.addresses_max {
+            // Whoever holds or waits for a part of a share holds on to the share.
+            shares.retain(|_, share| Arc::strong_count(share) > 1);
+        }
+        let share = shares.entry(who(address));
+        share.or_insert_with(|| Arc::new(Semaphore::new(self.per_address_max))).clone()
+    }
+}
+
+impl Queued {
+    /// Waits for a place. Cancel safe.
+    pub async fn place(self) -> LobbyPlace {
+        let share = acquire(&self.share).await;
+        LobbyPlace { _place: acquire(&self.places).await, _share: share }
+    }
+}
+
+async fn acquire(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    semaphore.clone().acquire_owned().await.expect("the semaphores of a lobby are never closed")
+}
+
+/// Who stands behind an address, as far as it tells: of IPv6, everybody has a network of 64 bits.
+fn who(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn enter(lobby: &Lobby, address: &str) -> Entry {
+        let place = lobby.place().now_or_never().expect("a place is free");
+        lobby.enter(SocketAddr::new(address.parse().expect("an address"), 1), place)
+    }
+
+    #[test]
+    fn one_address_takes_its_share_then_queues_and_is_then_turned_away() {
+        let lobby = Lobby::new(4, 1);
+        let Entry::Place(first) = enter(&lobby, "192.0.2.1") else { panic!("a place is free") };
+        let mut queue: Vec<Queued> = Vec::new();
+        for _ in 0..4 {
+            let Entry::Queued(queued) = enter(&lobby, "192.0.2.1") else { panic!("the queue has room") };
+            queue.push(queued);
+        }
+        assert!(matches!(enter(&lobby, "192.0.2.1"), Entry::Full));
+        let other = enter(&lobby, "192.0.2.2");
+        assert!(matches!(other, Entry::Place(_)), "the others' places are theirs");
+        let mut waiting = Box::pin(queue.remove(0).place());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(first);
+        assert!(waiting.now_or_never().is_some(), "the share is free again");
+        assert!(matches!(enter(&lobby, "192.0.2.1"), Entry::Place(_)));
+    }
+
+    #[test]
+    fn an_address_is_who_stands_behind_it() {
+        let check = |one: &str, other: &str, same: bool| {
+            let [one, other] = [one, other].map(|text| who(text.parse().expect("an address")));
+            assert_eq!(one == other, same, "{one} {other}");
+        };
+        check("192.0.2.1", "192.0.2.2", false);
+        check("::ffff:192.0.2.1", "192.0.2.1", true);
+        check("2001:db8::1", "2001:db8::2:1", true);
+        check("2001:db8::1", "2001:db8:0:1::1", false);
+    }
+
+    #[test]
+    fn addresses_that_have_gone_are_forgotten() {
+        let lobby = Lobby::new(4, 1);
+        let kept = enter(&lobby, "192.0.2.1");
+        for host in 0..1_000_u32 {
+            drop(enter(&lobby, &Ipv6Addr::from_bits(u128::from(host) << 64).to_string()));
+        }
+        assert!(lock(&lobby.shares).len() <= 16);
+        assert!(matches!(enter(&lobby, "192.0.2.1"), Entry::Queued(_)), "who is here is not forgotten");
+        drop(kept);
+    }
+}
