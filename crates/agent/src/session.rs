@@ -118,6 +118,11 @@ impl Session {
                         // After the goodbye the gateway has no use for more tunnels; it may not have read it yet.
                         from_gateway::Message::Dial(Dial { tickets }) if left => tunnels.refuse(tickets.len()),
                         from_gateway::Message::Dial(Dial { tickets }) => tunnels.dial(&self.shared, tickets),
+                        // A gateway that doubts this agent asks by a heartbeat out of turn, so each is answered at once.
+                        from_gateway::Message::Heartbeat(_) => {
+                            next_beat = now() + period;
+                            control.outbound.heartbeat()?;
+                        }
                         message => self.obey(message).await?,
                     }
                 }
@@ -146,7 +151,7 @@ impl Session {
             from_gateway::Message::Superseded(v1::Superseded { epoch }) => {
                 Err(Over::Superseded(convert::epoch(&epoch).map_err(Over::Language)?))
             }
-            // A second welcome says nothing new; dials are dealt with where they arrive.
+            // A second welcome says nothing new; the others are dealt with where they arrive.
             from_gateway::Message::Heartbeat(_)
             | from_gateway::Message::Welcome(_)
             | from_gateway::Message::Dial(_) => Ok(()),

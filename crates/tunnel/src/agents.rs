@@ -42,6 +42,7 @@ pub struct Agents {
     agents_max: usize,
     pool: PoolSettings,
     heartbeat: Duration,
+    doubt_after: Duration,
     /// Told when an agent has gone.
     pub gone: Notify,
 }
@@ -69,6 +70,7 @@ impl Agents {
             agents_max: settings.agents_max,
             pool: settings.pool.clone(),
             heartbeat: settings.heartbeat,
+            doubt_after: settings.doubt_after,
             gone: Notify::new(),
         }
     }
@@ -94,7 +96,7 @@ impl Agents {
             old.end(End::Superseded(login.epoch));
         }
         table.serial += 1;
-        let session = Arc::new(Session::new(table.serial, login, self.pool.clone()));
+        let session = Arc::new(Session::new(table.serial, login, self.pool.clone(), self.doubt_after));
         table.insert(&session);
         let published = self.directory.publish(&session.login.agent, &session.services());
         if published.is_err() {
@@ -138,7 +140,7 @@ impl Agents {
     }
 
     /// Sessions that offer `service`, of `agent` only if one is named. Of very many, some at random. The best one comes
-    /// first: an agent that missed no heartbeat (others may be hanging), then one with an idle tunnel, then the one with
+    /// first: an agent that gives signs of life (others may be hanging), then one with an idle tunnel, then the one with
     /// the fewest streams.
     pub fn offering(&self, service: &ServiceName, agent: Option<&AgentId>) -> Vec<Arc<Session>> {
         let mut chosen: Vec<Arc<Session>> = {
@@ -152,7 +154,7 @@ impl Agents {
         };
         chosen.sort_by_cached_key(|session| {
             let counts = session.counts();
-            let late = session.silence() > self.heartbeat * 2;
+            let late = session.is_mute() || session.silence() > self.heartbeat * 2;
             (late, counts.idle == 0, counts.waiting, counts.busy, bowline_rt::random::bits64())
         });
         chosen

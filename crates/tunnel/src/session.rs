@@ -53,11 +53,21 @@ pub struct Session {
     changed: Notify,
     end: watch::Sender<Option<End>>,
     dial_error: Mutex<String>,
-    heard_at: Mutex<Instant>,
+    signs: Mutex<Signs>,
+    /// Wakes the control connection: the agent is to give a sign of life.
+    doubted: Notify,
+    doubt_after: Duration,
+}
+
+/// Signs of life of the agent.
+struct Signs {
+    heard_at: Instant,
+    /// Since when one is waited for.
+    doubted_at: Option<Instant>,
 }
 
 impl Session {
-    pub fn new(serial: u64, login: Login, pool: PoolSettings) -> Self {
+    pub fn new(serial: u64, login: Login, pool: PoolSettings, doubt_after: Duration) -> Self {
         Self {
             serial,
             connected_at: now(),
@@ -67,7 +77,9 @@ impl Session {
             changed: Notify::new(),
             end: watch::Sender::new(None),
             dial_error: Mutex::new(String::new()),
-            heard_at: Mutex::new(now()),
+            signs: Mutex::new(Signs { heard_at: now(), doubted_at: None }),
+            doubted: Notify::new(),
+            doubt_after,
         }
     }
 
@@ -90,12 +102,32 @@ impl Session {
 
     /// The agent said something on the control connection.
     pub fn heard(&self) {
-        *lock(&self.heard_at) = now();
+        *lock(&self.signs) = Signs { heard_at: now(), doubted_at: None };
     }
 
     /// How long the agent has been silent.
     pub fn silence(&self) -> Duration {
-        now().saturating_duration_since(*lock(&self.heard_at))
+        now().saturating_duration_since(lock(&self.signs).heard_at)
+    }
+
+    /// The agent may be hanging: asks it for a sign of life, unless that has been done.
+    fn doubt(&self) {
+        let mut signs = lock(&self.signs);
+        if signs.doubted_at.is_none() {
+            signs.doubted_at = Some(now());
+            self.doubted.notify_one();
+        }
+    }
+
+    /// Waits until the agent is doubted. Cancel safe.
+    pub async fn doubted(&self) {
+        self.doubted.notified().await;
+    }
+
+    /// Whether the agent was asked for a sign of life and has given none in time.
+    pub fn is_mute(&self) -> bool {
+        let doubted_at = lock(&self.signs).doubted_at;
+        doubted_at.is_some_and(|at| now().saturating_duration_since(at) >= self.doubt_after)
     }
 
     /// Tells the control connection to end.
@@ -347,27 +379,23 @@ impl Reserved {
         &self.session.login.agent
     }
 
-    /// Opens the stream, within `limit`. A tunnel that turns out to be dead is replaced by another one: nothing of
-    /// the client's has been sent yet. Not cancel safe for the tunnel: it is gone.
+    /// Opens the stream, within `limit`, and sooner if the agent gives no sign of life. A tunnel that turns out to be
+    /// dead is replaced by another one: nothing of the client's has been sent yet. Not cancel safe for the tunnel: it
+    /// is gone.
     pub async fn open(mut self, open: &Open, limit: Duration) -> Result<(tls::Stream, Lease), Refusal> {
         let deadline = now() + limit;
         let agent = self.session.login.agent.clone();
         for _ in 0..=limits::DEAD_TUNNELS_MAX {
             let mut stream = self.tunnel.take().expect("it is filled before each turn").tunnel;
             let lease = Lease(self.session.clone());
-            match timeout(deadline.saturating_duration_since(now()), exchange(&mut stream, open)).await {
-                Ok(Ok(Opened { reason: 0, .. })) => return Ok((stream, lease)),
-                Ok(Ok(Opened { reason, detail })) => {
+            match self.answer(deadline, exchange(&mut stream, open)).await? {
+                Ok(Opened { reason: 0, .. }) => return Ok((stream, lease)),
+                Ok(Opened { reason, detail }) => {
                     let reason = convert::reason(reason).unwrap_or(Reason::AgentUnreachable);
                     return Err(Refusal::new(reason, shorten(detail)));
                 }
-                Ok(Err(error)) => {
+                Err(error) => {
                     tracing::debug!(%agent, error = explain(&error), "a pooled tunnel was dead");
-                }
-                Err(elapsed) => {
-                    let detail =
-                        format!("agent {agent} did not say whether it reached the service: {elapsed}");
-                    return Err(Refusal::new(Reason::TunnelTimeout, detail));
                 }
             }
             drop((stream, lease));
@@ -377,6 +405,29 @@ impl Reserved {
         }
         let detail = format!("{} tunnels of agent {agent} in a row were dead", limits::DEAD_TUNNELS_MAX + 1);
         Err(Refusal::new(Reason::AgentUnreachable, detail))
+    }
+
+    /// Waits for the agent's answer until `deadline`. An agent that hangs does not answer on its control connection
+    /// either; then there is no need to wait so long.
+    async fn answer<T>(&self, deadline: Instant, exchange: impl Future<Output = T>) -> Result<T, Refusal> {
+        let mut exchange = std::pin::pin!(exchange);
+        let (session, agent) = (&self.session, &self.session.login.agent);
+        loop {
+            let wait = deadline.saturating_duration_since(now()).min(session.doubt_after);
+            let elapsed = match timeout(wait, exchange.as_mut()).await {
+                Ok(answer) => return Ok(answer),
+                Err(elapsed) => elapsed,
+            };
+            if session.is_mute() {
+                let detail = format!("agent {agent} gives no sign of life");
+                return Err(Refusal::new(Reason::AgentUnreachable, detail));
+            }
+            if now() >= deadline {
+                let detail = format!("agent {agent} did not say whether it reached the service: {elapsed}");
+                return Err(Refusal::new(Reason::TunnelTimeout, detail));
+            }
+            session.doubt();
+        }
     }
 }
 

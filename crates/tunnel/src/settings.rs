@@ -49,6 +49,8 @@ pub struct Settings {
     pub tunnel_timeout: Duration,
     /// Longest wait for an agent to connect to the service behind it.
     pub opened_timeout: Duration,
+    /// Wait for that before the agent is asked for a sign of life, and then for the sign.
+    pub doubt_after: Duration,
     /// Longest silence of a connection whose handshake is done: for its first bytes, and for what has to follow them.
     pub preamble_timeout: Duration,
     /// Longest wait for the login on a control connection.
@@ -75,6 +77,7 @@ impl Settings {
             route: RouteSettings::default(),
             tunnel_timeout: limits::TUNNEL_TIMEOUT,
             opened_timeout: limits::OPENED_TIMEOUT,
+            doubt_after: limits::DOUBT_AFTER,
             preamble_timeout: limits::PREAMBLE_TIMEOUT,
             login_timeout: limits::LOGIN_TIMEOUT,
             drain_jitter: limits::DRAIN_JITTER,

@@ -93,12 +93,24 @@ async fn a_silent_gateway_is_given_up_and_heartbeats_keep_it() {
     let mut speaking = gateway.attach().await;
     // Its patience is 1.2 s, so that a busy machine does not look like a silent gateway.
     speaking.welcome_with_heartbeat("g1", 400).await;
-    // One period more than it has patience for.
+    // One period more than it has patience for; every word counts.
     for _ in 0..4 {
         speaking.receive_heartbeat().await;
-        speaking.send(from_gateway::Message::Heartbeat(bowline_proto::v1::Heartbeat {})).await;
+        speaking.dial(&[]).await;
     }
     assert!(agent.handle.is_ready());
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_asks_for_a_sign_of_life_gets_it_at_once() {
+    let mut gateway = Gateway::start();
+    let agent = start(settings(&[&gateway], services(&[])));
+    let mut attach = gateway.attach().await;
+    // Of its own accord it says nothing for a minute, longer than this test may take.
+    attach.welcome_with_heartbeat("g1", 60_000).await;
+    attach.send(from_gateway::Message::Heartbeat(bowline_proto::v1::Heartbeat {})).await;
+    attach.receive_heartbeat().await;
     agent.stop().await;
 }
 

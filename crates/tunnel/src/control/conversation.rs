@@ -47,7 +47,7 @@ pub(super) struct Conversation {
     gateway: Arc<Inner>,
     session: Arc<Session>,
     messages: Streaming<FromAgent>,
-    replies: mpsc::Sender<Result<FromGateway, Status>>,
+    replies: mpsc::Sender<Reply>,
     stage: watch::Sender<Stage>,
     heartbeat_at: Instant,
     heartbeats_without_room: u32,
@@ -60,7 +60,7 @@ impl Conversation {
         gateway: Arc<Inner>,
         session: Arc<Session>,
         messages: Streaming<FromAgent>,
-        replies: mpsc::Sender<Result<FromGateway, Status>>,
+        replies: mpsc::Sender<Reply>,
         stage: watch::Sender<Stage>,
         place: OwnedSemaphorePermit,
     ) -> Self {
@@ -105,7 +105,7 @@ impl Conversation {
         let session = self.session.clone();
         let gateway = self.gateway.clone();
         let silence_max = gateway.settings.heartbeat * limits::HEARTBEATS_MISSED_MAX;
-        let mut draining = gateway.draining.subscribe();
+        let (mut draining, replies) = (gateway.draining.subscribe(), self.replies.clone());
         loop {
             self.dial();
             let pool_timeout = session.poll_timeout();
@@ -116,15 +116,22 @@ impl Conversation {
                     Err(Ended::Superseded)
                 }
                 () = gateway.stop.cancelled() => Err(Ended::Stopped),
-                _ = draining.wait_for(|draining| *draining), if !self.told_to_move => {
+                // Said once and only once, so it waits for room: nobody would ask the agent to move again.
+                room = room_when(&mut draining, &replies), if !self.told_to_move => {
                     self.told_to_move = true;
                     let jitter_ms = gateway.settings.drain_jitter.as_millis();
                     let jitter_ms = u32::try_from(jitter_ms).unwrap_or(u32::MAX);
-                    self.send(Message::Drain(v1::Drain { jitter_ms }));
+                    if let Some(room) = room {
+                        room.send(Ok(FromGateway { message: Some(Message::Drain(v1::Drain { jitter_ms })) }));
+                    }
                     Ok(())
                 }
                 () = sleep(silence_max.saturating_sub(session.silence())) => Err(Ended::Silent(silence_max)),
                 () = sleep_until(self.heartbeat_at) => self.beat(),
+                () = session.doubted() => {
+                    self.send(Message::Heartbeat(v1::Heartbeat {}));
+                    Ok(())
+                }
                 () = sleep_until_some(pool_timeout) => {
                     session.handle_timeout();
                     Ok(())
@@ -200,5 +207,37 @@ impl Conversation {
             None => {}
         }
         Ok(())
+    }
+}
+
+type Reply = Result<FromGateway, Status>;
+
+/// Room for a message once `flag` is up; `None` if the connection has ended, which shows at the next read. Cancel safe.
+async fn room_when<'a>(
+    flag: &mut watch::Receiver<bool>,
+    replies: &'a mpsc::Sender<Reply>,
+) -> Option<mpsc::Permit<'a, Reply>> {
+    flag.wait_for(|up| *up).await.ok()?;
+    replies.reserve().await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_said_once_waits_for_room() {
+        let (replies, mut agent) = mpsc::channel::<Reply>(1);
+        let (drain, mut draining) = watch::channel(false);
+        assert!(room_when(&mut draining, &replies).now_or_never().is_none(), "there is nothing to say");
+        drain.send_replace(true);
+        replies.try_send(Ok(FromGateway { message: None })).expect("there is room");
+        assert!(room_when(&mut draining, &replies).now_or_never().is_none(), "there is no room");
+        agent.recv().await.expect("a message").expect("no error");
+        assert!(room_when(&mut draining, &replies).await.is_some());
+        drop(agent);
+        assert!(room_when(&mut draining, &replies).await.is_none(), "there is nobody to tell");
     }
 }

@@ -126,6 +126,60 @@ async fn an_agent_that_does_not_answer_an_open_costs_the_time_out() {
 }
 
 #[tokio::test]
+async fn a_service_that_is_slow_behind_a_live_agent_has_its_time() {
+    let zone = Zone::default();
+    let opened_timeout = Duration::from_millis(400);
+    let rig = start(&zone, "g1", |settings| {
+        settings.opened_timeout = opened_timeout;
+        settings.doubt_after = Duration::from_millis(100);
+    })
+    .await;
+    log_in(rig.agents, Login::new("a", &["web"])).await.unwrap().serve(Manner::Hang);
+    let began = bowline_rt::time::now();
+    let (reason, detail) = rig.refusal("web").await;
+    assert_eq!(reason, "tunnel_timeout", "{detail}");
+    assert!(bowline_rt::time::now() - began >= opened_timeout);
+}
+
+#[tokio::test]
+async fn an_agent_that_freezes_with_idle_tunnels_is_left_for_others_at_once() {
+    let zone = Zone::default();
+    let quick = |settings: &mut bowline_tunnel::Settings| {
+        settings.doubt_after = Duration::from_millis(50);
+        settings.opened_timeout = crate::zone::BOUND;
+    };
+    let near = start(&zone, "near", quick).await;
+    let far = start(&zone, "far", quick).await;
+    log_in(far.agents, Login::new("alive", &["web"])).await.unwrap().serve(Manner::Echo);
+    let mut frozen = log_in(near.agents, Login::new("frozen", &["web"])).await.unwrap();
+    let connector = frozen.login.connector.clone();
+    let mut tunnels = Vec::new();
+    for ticket in frozen.tickets().await {
+        tunnels.push(dial(near.agents, &connector, ticket).await);
+    }
+    near.settled("frozen", 2, 0).await;
+    let began = bowline_rt::time::now();
+    assert_eq!(echo(near.open("web").await.unwrap(), "x").await, "alive:x");
+    assert!(bowline_rt::time::now() - began < Duration::from_secs(5));
+    // From now on it comes last.
+    log_in(near.agents, Login::new("fresh", &["web"])).await.unwrap().serve(Manner::Echo);
+    near.settled("fresh", 2, 0).await;
+    for _ in 0..10 {
+        assert_eq!(echo(near.open("web").await.unwrap(), "x").await, "fresh:x");
+    }
+    // A sign of life is enough to be trusted again.
+    frozen.tell(Say::Heartbeat(v1::Heartbeat {})).await;
+    let mut request = ask("web");
+    request.agent = Some("frozen".parse().unwrap());
+    let (stream, ()) = tokio::join!(soon("open", near.gateway.open(request)), async {
+        let tunnel = &mut tunnels[0];
+        bowline_proto::frame::read::<v1::Open>(tunnel, 1_024).await.unwrap();
+        bowline_proto::frame::write(tunnel, &v1::Opened::default()).await.unwrap();
+    });
+    stream.unwrap();
+}
+
+#[tokio::test]
 async fn an_agent_that_cannot_dial_is_believed() {
     let zone = Zone::default();
     let rig = start(&zone, "g1", |settings| settings.route.open_timeout = Duration::from_millis(80)).await;
