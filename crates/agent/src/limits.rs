@@ -24,6 +24,10 @@ pub const OPEN_BYTES_MAX: u32 = 4 * 1024;
 pub const DETAIL_BYTES_MAX: usize = 512;
 /// Longest wait for a frame of ours to leave on a tunnel.
 pub const FRAME_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// An idle tunnel that its gateway ends sooner than this was not welcome: gateways close idle ones when they are old.
+pub const TUNNEL_WELCOME_AFTER: Duration = Duration::from_secs(5);
+/// How long after the end of such a tunnel the end of its session may show, which then explains it.
+pub const SESSION_END_SHOWS_WITHIN: Duration = Duration::from_secs(1);
 /// Shortest and longest heartbeat period that a gateway may ask for.
 pub const HEARTBEAT_PERIOD: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(50)..=Duration::from_secs(60);

@@ -2,8 +2,12 @@
 //!
 //! A tunnel that waits has no time-out of its own: the gateway, which uses tunnels, also closes them. An agent that closed
 //! idle ones by its own clock would race with the gateway's first bytes. A dead gateway shows by TCP keep-alive.
+//!
+//! A tunnel that its gateway ends at once while the session goes on was not taken: most likely a load balancer led it to
+//! another gateway, which does not know its ticket. The gateway that waits for it cannot see that, so it is told.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bowline_identity::tls::Stream;
@@ -12,14 +16,14 @@ use bowline_proto::frame;
 use bowline_proto::v1::{DialFailed, Open, Opened, TunnelHello};
 use bowline_rt::net::{self, TcpStream};
 use bowline_rt::relay::{Leg, relay_with};
-use bowline_rt::time::timeout;
+use bowline_rt::time::{now, timeout};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::{
-    DETAIL_BYTES_MAX, FRAME_WRITE_TIMEOUT, LEAVING_SETTLE, OPEN_BYTES_MAX, TICKET_BYTES_MAX,
-    TICKETS_PER_MESSAGE_MAX,
+    DETAIL_BYTES_MAX, FRAME_WRITE_TIMEOUT, LEAVING_SETTLE, OPEN_BYTES_MAX, SESSION_END_SHOWS_WITHIN,
+    TICKET_BYTES_MAX, TICKETS_PER_MESSAGE_MAX, TUNNEL_WELCOME_AFTER,
 };
 use crate::shared::Shared;
 use crate::tally::{Counted, Tally, TunnelState};
@@ -35,6 +39,8 @@ pub struct Tunnels {
     gateway: GatewayId,
     tally: Tally,
     failures: Failures,
+    /// That tunnels are not taken is logged once.
+    told_not_taken: AtomicBool,
     /// Ends the tunnels that carry no stream.
     pub idle_end: CancellationToken,
 }
@@ -54,6 +60,7 @@ impl Tunnels {
             gateway,
             tally: Tally::default(),
             failures: Failures::default(),
+            told_not_taken: AtomicBool::new(false),
             idle_end: CancellationToken::new(),
         }
     }
@@ -156,6 +163,7 @@ impl Tunnel {
             Err(elapsed) => return self.of.fail(&self.shared, 1, &elapsed.to_string()),
         };
         self.counted.advance(TunnelState::Idle);
+        let idle_since = now();
         let open = tokio::select! {
             // A stream that has begun is served even if the session is over.
             biased;
@@ -169,11 +177,28 @@ impl Tunnel {
             }
             // The gateway had no use for it any more, or is gone.
             Err(frame::FrameError::Io(error)) => {
-                tracing::debug!(gateway = %self.of.gateway, %error, "an idle tunnel ended")
+                tracing::debug!(gateway = %self.of.gateway, %error, "an idle tunnel ended");
+                if now() - idle_since < TUNNEL_WELCOME_AFTER {
+                    self.was_not_taken().await;
+                }
             }
             Err(error) => {
                 tracing::warn!(gateway = %self.of.gateway, error = text::chain(&error), "a gateway broke the protocol of tunnels");
             }
+        }
+    }
+
+    /// Tells the gateway, unless the session turns out to be over.
+    async fn was_not_taken(self) {
+        let Self { of, shared, counted, _place } = self;
+        drop((counted, _place));
+        if timeout(SESSION_END_SHOWS_WITHIN, of.idle_end.cancelled()).await.is_ok() {
+            return;
+        }
+        let error = "a tunnel was ended as soon as it was made: it may have reached another gateway, through a load balancer";
+        of.fail(&shared, 1, error);
+        if !of.told_not_taken.swap(true, Ordering::Relaxed) {
+            tracing::warn!(gateway = %of.gateway, address = of.address, peer = %of.peer, "{error}");
         }
     }
 

@@ -315,3 +315,31 @@ async fn garbage_on_a_tunnel_costs_that_tunnel_only() {
     drop((stream, attach));
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn a_tunnel_that_its_gateway_does_not_take_is_reported_and_one_of_a_lost_session_is_not() {
+    let mut gateway = Gateway::start();
+    let agent = start(settings(&[&gateway], services(&[("web", echo().await)])));
+    let mut attach = gateway.welcome("g1").await;
+    attach.dial(&[b"unknown to whoever gets it"]).await;
+    drop(gateway.tunnel().await);
+    let Some(from_agent::Message::DialFailed(DialFailed { tunnels, error })) = attach.receive().await else {
+        panic!("not reported")
+    };
+    assert_eq!(tunnels, 1);
+    assert!(error.contains("another gateway"), "{error}");
+    // The end of the session explains the end of its tunnels.
+    attach.dial(&[b"good"]).await;
+    let tunnel = gateway.tunnel().await;
+    drop((tunnel, attach));
+    let mut attach = gateway.welcome("g1").await;
+    let mut counts = agent.handle.tunnels();
+    within("the end of the tunnel", counts.wait_for(|counts| counts.total() == 0)).await.expect("it runs");
+    attach.dial(&[&[7; 300]]).await;
+    let Some(from_agent::Message::DialFailed(failed)) = attach.receive().await else {
+        panic!("not reported")
+    };
+    assert_eq!(failed.error, "a ticket is too long", "the first thing this session has to say");
+    drop(attach);
+    agent.stop().await;
+}
