@@ -10,7 +10,7 @@
 //! - A session that was told to move is left only when another one is attached, and at the latest when its gateway ends it:
 //!   a draining path is better than none.
 //! - A target that failed is not dialled before a random part of its back-off has passed, other targets are dialled at
-//!   once. Which one is chosen is random, so that the agents of a dead gateway spread over the others.
+//!   once. When the last session that worked is lost, what is known of the others is old, and they are tried soon. Which one is chosen is random, so that the agents of a dead gateway spread over the others.
 //! - Two targets that lead to the same gateway count as one: the second is left alone for a while.
 //! - When another process logged in with our id, nobody is dialled for a while: two agents that take each other's place at
 //!   full speed would leave no gateway with a usable tunnel.
@@ -260,7 +260,9 @@ impl Attachment {
     }
 
     fn lost(&mut self, now: Instant, name: Generation, error: String) {
-        let Some(Session { target, phase, .. }) = self.sessions.remove(&name) else { return };
+        let Some(session) = self.sessions.remove(&name) else { return };
+        let worked = session.is_established();
+        let Session { target, phase, .. } = session;
         match phase {
             // A gateway that ends what we have left does as it should.
             Phase::Leaving { .. } => return,
@@ -270,6 +272,9 @@ impl Attachment {
             Phase::Dialling => {}
         }
         let backoff = Backoff::full(self.limits.backoff_min, self.limits.backoff_max);
+        if worked && self.count(Session::is_established) == 0 {
+            self.hurry(now);
+        }
         let retry_after = self.fail(now, target, backoff);
         self.targets[target].last_error = Some(error.clone());
         self.tell(Notice::Lost { target, error, failures: self.targets[target].failures, retry_after });
@@ -380,6 +385,15 @@ impl Attachment {
         target.failures = target.failures.saturating_add(1);
         target.not_before = Some(now + wait);
         wait
+    }
+
+    /// Nobody can reach this agent any more: every target may be tried within the shortest back-off, once. One that
+    /// still fails goes on with the long back-off that it had.
+    fn hurry(&mut self, now: Instant) {
+        for target in &mut self.targets {
+            let soon = now + backoff::below(self.limits.backoff_min, &mut self.random);
+            target.not_before = target.not_before.map(|instant| instant.min(soon));
+        }
     }
 
     /// Leaves `target` alone for long though nothing is wrong with it.

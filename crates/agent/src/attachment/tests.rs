@@ -140,6 +140,27 @@ fn a_target_that_has_not_failed_comes_first() {
 }
 
 #[test]
+fn when_the_last_gateway_is_lost_one_that_failed_before_is_tried_at_once() {
+    for seed in 0..100 {
+        let mut bench = Bench::new(2, 2, seed);
+        bench.step("welcome 1 g1");
+        // The other one is down for long, and just as it is back the first one dies.
+        for session in 2..20 {
+            bench.step(&format!("lost {session}"));
+            bench.step("next");
+        }
+        bench.step("lost 20");
+        let dialled = bench.lines.len();
+        bench.step("lost 1");
+        let lost_at = bench.now;
+        while !bench.lines[dialled..].iter().any(|line| line == "dial 21 B" || line == "dial 22 B") {
+            bench.step("next");
+        }
+        assert!(bench.now - lost_at <= Limits::default().backoff_min, "seed {seed}");
+    }
+}
+
+#[test]
 fn failures_are_forgotten_after_a_stable_session() {
     check(
         1,
