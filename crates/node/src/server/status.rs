@@ -50,7 +50,9 @@ fn status_of(asked: &GatewayId, zone: &ZoneName, own_address: &str, report: Zone
     for GatewayReport { gateway, address, status } in report.gateways {
         let address = if gateway == *asked { own_address.to_owned() } else { address };
         match status {
-            Ok(status) => {
+            Ok(mut status) => {
+                // A store that has just not answered this gateway is not up, whatever the state of the connection.
+                status.store_up &= gateway != *asked || report.incomplete.is_none();
                 gateways.push(reachable(&gateway, address, &status));
                 agents.extend(status.agents.into_iter().map(|agent| attached(&gateway, agent)));
             }
@@ -140,14 +142,19 @@ mod tests {
             epoch: vec![1; 16],
             agents: vec![agent],
             draining: true,
+            store_up: true,
             ..Default::default()
         };
         let gateways = vec![
             GatewayReport { gateway: name("g1"), address: String::new(), status: Ok(own) },
             GatewayReport { gateway: name("g2"), address: "h:2".into(), status: Err("refused".into()) },
         ];
+        let zone: ZoneName = "z".parse().expect("a name");
+        let silent = ZoneReport { gateways: gateways.clone(), incomplete: Some("no answer".into()) };
+        assert!(!status_of(&name("g1"), &zone, "h:1", silent).gateways[0].store_up);
         let report = ZoneReport { gateways, incomplete: None };
-        let status = status_of(&name("g1"), &"z".parse().expect("a name"), "h:1", report);
+        let status = status_of(&name("g1"), &zone, "h:1", report);
+        assert!(status.gateways[0].store_up);
         assert_eq!(status.gateways[0].state, State::Draining);
         assert_eq!((status.gateways[0].address.as_str(), status.gateways[0].agents), ("h:1", 1));
         assert_eq!(status.gateways[1].error.as_deref(), Some("refused"));
