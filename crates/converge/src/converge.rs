@@ -68,6 +68,8 @@ pub struct Converge<K, V> {
     timers: BTreeSet<(Instant, K)>,
     batches: BTreeMap<u64, Batch>,
     last_batch: u64,
+    /// Keys with a write in flight.
+    in_flight: usize,
     audit: Audit<K>,
     pending: usize,
     counters: Counters,
@@ -97,6 +99,7 @@ impl<K: Ord + Clone, V: Eq + Clone> Converge<K, V> {
             timers: BTreeSet::new(),
             batches: BTreeMap::new(),
             last_batch: 0,
+            in_flight: 0,
             audit: Audit::new(first_audit_at),
             pending: 0,
             counters: Counters::default(),
@@ -250,6 +253,7 @@ impl<K: Ord + Clone, V: Eq + Clone> Converge<K, V> {
             self.counters.late_outcomes += 1;
             return;
         };
+        self.in_flight -= 1;
         self.release(flight.batch);
         let renew_at = flight.sent_at + self.jitter.within(self.settings.renew_after);
         let renew_at = self.settings.lease.map(|_| renew_at);
@@ -369,7 +373,8 @@ impl<K: Ord + Clone, V: Eq + Clone> Converge<K, V> {
         }
         let number = self.last_batch + 1;
         let mut writes = Vec::new();
-        while writes.len() < self.settings.batch_writes_max {
+        let room = self.settings.writes_in_flight_max - self.in_flight;
+        while writes.len() < self.settings.batch_writes_max.min(room) {
             let Some((place, key)) = self.ready.pop_first() else { break };
             let entry = self.entries.get_mut(&key).expect("a place in the queue belongs to an entry");
             assert!(entry.place.take() == Some(place), "a key stands in the queue once");
@@ -389,6 +394,8 @@ impl<K: Ord + Clone, V: Eq + Clone> Converge<K, V> {
             return None;
         }
         self.last_batch = number;
+        self.in_flight += writes.len();
+        assert!(self.in_flight <= self.settings.writes_in_flight_max, "writes in flight are bounded");
         self.batches.insert(number, Batch { writes: writes.len(), started_at: self.now });
         self.counters.writes += u64::try_from(writes.len()).expect("a batch is small");
         Some(Output::Write { writes })

@@ -13,7 +13,7 @@
 //!    counts it ([`Counters::drift`], INV-REG-REPAIR).
 //! 5. **Bounded**: keys, batches and remembered removals have limits ([`Settings`]).
 //!
-//! No key waits for another beyond the patience of a batch (INV-REG-NOBLOCK).
+//! No key waits for another beyond the patience of a batch, unless thousands hang at once (INV-REG-NOBLOCK).
 //!
 //! In the order in which to read: `settings` and `message` (what goes in and out), `entry` (the decision about one key),
 //! `converge` (all keys together), `audit` (when to compare).

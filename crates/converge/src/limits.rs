@@ -14,6 +14,10 @@ pub const BATCH_WRITES_MAX: usize = 256;
 /// Most batches that hold a slot at once.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 8;
 
+/// Most writes on their way at once, those of batches that gave their slot back included. It keeps a flood of keys from
+/// timing out in the queues before the copy, and is far above what hangs where most things work.
+pub const WRITES_IN_FLIGHT_MAX: usize = 8_192;
+
 /// How long a batch may hold its slot: a slow key delays another by no more than this (INV-REG-NOBLOCK).
 pub const BATCH_PATIENCE: Duration = Duration::from_millis(20);
 

@@ -29,6 +29,8 @@ pub struct Settings {
     pub batch_writes_max: usize,
     /// Most batches that hold a slot at once; further writes gather until one is free.
     pub batches_in_flight_max: usize,
+    /// Most writes in flight at once. Only when as many hang do further keys wait for them, for a write time-out at most.
+    pub writes_in_flight_max: usize,
     /// How long a batch may hold its slot; its unfinished writes go on without one.
     pub batch_patience: Duration,
     /// Most keys that one observation asks for.
@@ -54,6 +56,7 @@ impl Default for Settings {
             backoff_cap: limits::BACKOFF_CAP,
             batch_writes_max: limits::BATCH_WRITES_MAX,
             batches_in_flight_max: limits::BATCHES_IN_FLIGHT_MAX,
+            writes_in_flight_max: limits::WRITES_IN_FLIGHT_MAX,
             batch_patience: limits::BATCH_PATIENCE,
             audit_keys_max: limits::AUDIT_KEYS_MAX,
             keys_max: limits::KEYS_MAX,
@@ -106,6 +109,7 @@ impl Settings {
         let bounds = [
             ("batch_writes_max", self.batch_writes_max),
             ("batches_in_flight_max", self.batches_in_flight_max),
+            ("writes_in_flight_max", self.writes_in_flight_max),
             ("audit_keys_max", self.audit_keys_max),
             ("keys_max", self.keys_max),
         ];

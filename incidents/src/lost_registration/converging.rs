@@ -135,6 +135,7 @@ fn settings() -> Settings {
         backoff_cap: milliseconds(BACKOFF_CAP),
         batch_writes_max: 2,
         batches_in_flight_max: 2,
+        writes_in_flight_max: 2,
         batch_patience: milliseconds(5),
         audit_keys_max: 1,
         keys_max: 8,

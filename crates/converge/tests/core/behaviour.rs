@@ -182,6 +182,22 @@ fn a_late_outcome_is_ignored() {
 }
 
 #[test]
+fn writes_in_flight_are_bounded_and_hanging_ones_make_room_when_they_time_out() {
+    let mut world = World::new(settings(), 1);
+    for key in 0..40 {
+        world.set(key, 1);
+    }
+    world.elapse(settings().batch_patience * 20 - milliseconds(150));
+    assert_eq!(world.flights.len(), 16);
+    let first: BTreeSet<u8> = world.flights.iter().map(|flight| flight.write.key).collect();
+    world.elapse(settings().write_timeout);
+    assert!(world.flights.iter().any(|flight| !first.contains(&flight.write.key)));
+    assert!(world.flights.len() <= 16);
+    world.heal();
+    world.assert_converged();
+}
+
+#[test]
 fn the_limit_of_keys_is_an_error() {
     let world = World::new(settings(), 1);
     let tiny = Settings { keys_max: 2, ..settings() };

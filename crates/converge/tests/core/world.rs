@@ -26,6 +26,7 @@ pub fn settings() -> Settings {
         backoff_cap: Duration::from_millis(100),
         batch_writes_max: 2,
         batches_in_flight_max: 2,
+        writes_in_flight_max: 16,
         batch_patience: Duration::from_millis(20),
         audit_keys_max: 2,
         keys_max: 64,
