@@ -39,3 +39,12 @@ pub const STAY: Duration = Duration::from_secs(5);
 
 /// Runs at the same time, in processes of their own.
 pub const PROCESSES_MAX: usize = 8;
+
+/// Longest head of a request and longest answer in the simulation.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Longest wait of the client for one answer.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Pause of the client between two requests.
+pub const PROBE_PAUSE: Duration = Duration::from_millis(100);

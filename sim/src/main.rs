@@ -18,8 +18,10 @@ mod fault;
 mod limits;
 mod parent;
 mod phases;
+mod probe;
 mod scenario;
 mod trace;
+mod zone;
 
 use std::process::ExitCode;
 

@@ -50,6 +50,9 @@ pub trait Checker {
     /// What is not as it should be.
     fn converged(&self) -> Result<(), Violation>;
 
+    /// All faults have ended: what was seen before does not count as convergence.
+    fn healed(&self);
+
     /// What must hold at any time, under any fault.
     ///
     /// # Errors
@@ -86,6 +89,7 @@ pub fn run(sim: &mut Sim<'_>, plan: &Plan, checker: &impl Checker) -> Result<Str
         plan.apply(sim, since, since + TICK);
         step(sim, checker)?;
     }
+    checker.healed();
     let healed = sim.elapsed();
     wait(sim, checker, CONVERGE_MAX)?;
     let converged = sim.elapsed() - healed;

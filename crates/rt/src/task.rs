@@ -40,6 +40,13 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     }
 }
 
+/// Number of this process, for people. In the simulator all hosts share one process, and its number would not repeat: there
+/// it is always 1.
+#[must_use]
+pub fn process_id() -> u32 {
+    if cfg!(feature = "sim") { 1 } else { std::process::id() }
+}
+
 /// A thread died before its future was done: it panicked or could not be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThreadDied(

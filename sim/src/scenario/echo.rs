@@ -55,6 +55,10 @@ impl Checker for EchoChecker {
         }
     }
 
+    fn healed(&self) {
+        self.0.borrow_mut().streak = 0;
+    }
+
     fn safe(&self) -> Result<(), Violation> {
         match &self.0.borrow().wrong {
             Some(detail) => Err(Violation::of(Invariant::DrvOwn, detail.clone())),

@@ -1,6 +1,7 @@
 //! What can be simulated.
 
 mod echo;
+mod registry;
 
 use crate::phases::Violation;
 
@@ -15,4 +16,4 @@ pub struct Scenario {
 }
 
 /// Every scenario, the simplest first.
-pub const ALL: &[Scenario] = &[echo::SCENARIO];
+pub const ALL: &[Scenario] = &[echo::SCENARIO, registry::SCENARIO];

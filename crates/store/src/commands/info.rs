@@ -76,7 +76,7 @@ fn server(server: &Server) -> Fields {
         ("config_file", ""),
     ]);
     list.extend(numbers(&[
-        ("process_id", u64::from(std::process::id())),
+        ("process_id", u64::from(bowline_rt::task::process_id())),
         ("tcp_port", u64::from(server.address.port())),
         ("server_time_usec", u64::try_from(bowline_rt::time::unix_time().as_micros()).unwrap_or(u64::MAX)),
         ("uptime_in_seconds", uptime),
