@@ -118,11 +118,10 @@ mod tests {
 
     fn seen(holders: &[&str], streak: u64) -> Seen {
         let latest = Latest { streak, error: None };
-        Seen {
-            requests: GATEWAYS.into_iter().map(|gateway| (gateway, latest.clone())).collect(),
-            store: Some(Snapshot { holders: holders.iter().map(ToString::to_string).collect() }),
-            ..Seen::default()
-        }
+        let mut seen = Seen::default();
+        seen.requests = GATEWAYS.into_iter().map(|gateway| (gateway, latest.clone())).collect();
+        seen.store = Some(Snapshot { holders: holders.iter().map(ToString::to_string).collect() });
+        seen
     }
 
     #[test]
