@@ -10,7 +10,8 @@
 //! - A session that was told to move is left only when another one is attached, and at the latest when its gateway ends it:
 //!   a draining path is better than none.
 //! - A target that failed is not dialled before a random part of its back-off has passed, other targets are dialled at
-//!   once. When the last session that worked is lost, what is known of the others is old, and they are tried soon. Which one is chosen is random, so that the agents of a dead gateway spread over the others.
+//!   once. Which one is chosen is random, so that the agents of a dead gateway spread over the others. When the last
+//!   session that worked is lost, what is known of the others is old, and all are tried soon.
 //! - Two targets that lead to the same gateway count as one: the second is left alone for a while.
 //! - When another process logged in with our id, nobody is dialled for a while: two agents that take each other's place at
 //!   full speed would leave no gateway with a usable tunnel.

@@ -95,6 +95,8 @@ pub const HEDGE_AFTER: Duration = Duration::from_millis(10);
 pub const LOCAL_PATIENCE: Duration = Duration::from_millis(50);
 /// First and longest pause between two rounds of looking for an agent that is registered and cannot be reached.
 pub const ROUND_BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Time after which a request whose candidates all hang looks who else holds its agent now.
+pub const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Local agents that are considered for one request to a service which many of them offer.
 pub const LOCAL_AGENTS_ASKED_MAX: usize = 8;
 /// Holders that are asked in one round.

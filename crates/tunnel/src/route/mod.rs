@@ -5,11 +5,13 @@
 //! refuses. The first that is ready wins and is the only one that gets a commit; the others are abandoned before any
 //! commit, so that whoever holds a tunnel for them lays it back into its pool. A round in which all fail is repeated
 //! after a pause, but only while there is reason to believe that the agent exists; otherwise the answer is immediate.
+//! While somebody hangs, the route looks from time to time who else has come meanwhile: the agent may have moved.
 //!
 //! Invariants:
 //! - at most one candidate is committed at any time, and a second one only after the first one broke;
 //! - every route ends by its deadline, with exactly one [`Output::Done`] or [`Output::Fail`], and is silent after it;
-//! - a candidate is asked at most once in a round unless it was abandoned for a winner that broke;
+//! - a candidate is asked at most once per look at who there is, unless it was abandoned for a winner that broke, and
+//!   never while it is being asked;
 //! - no more than [`limits::ASKS_MAX`] candidates are asked in all.
 //!
 //! What it does not do: it orders nothing (the shell shuffles, and puts suspected gateways last) and it knows no
@@ -119,6 +121,8 @@ pub enum Output {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Lookup {
+    /// The list of local agents was asked for once more.
+    Listing,
     Needed,
     Running,
     Answered,
@@ -149,6 +153,8 @@ pub struct Route {
     asked: BTreeMap<AskId, Candidate>,
     /// When the next candidate is asked although nobody has answered; `None` if there is none left.
     hedge_at: Option<Instant>,
+    /// When to look again, because nobody is left to ask and somebody may be hanging.
+    look_again_at: Option<Instant>,
     asks: u64,
     round: u32,
     /// Somebody has been seen who holds an agent for this service.
@@ -173,6 +179,7 @@ impl Route {
             queue: VecDeque::new(),
             asked: BTreeMap::new(),
             hedge_at: None,
+            look_again_at: None,
             asks: 0,
             round: 0,
             evidence: false,
@@ -188,13 +195,16 @@ impl Route {
         match input {
             Input::Begin(agents) if self.phase == Phase::Beginning => {
                 self.phase = Phase::Racing;
-                self.evidence |= !agents.is_empty();
-                self.queue.extend(agents.into_iter().map(Candidate::Local));
+                self.enqueue(agents.into_iter().map(Candidate::Local));
+            }
+            Input::Begin(agents) if self.phase == Phase::Racing && self.lookup == Lookup::Listing => {
+                self.lookup = Lookup::Needed;
+                self.enqueue(agents.into_iter().map(Candidate::Local));
+                self.hedge_at = Some(now);
             }
             Input::Found(holders) if self.lookup == Lookup::Running => {
                 self.lookup = Lookup::Answered;
-                self.evidence |= !holders.is_empty();
-                self.queue.extend(holders);
+                self.enqueue(holders);
                 // The local agents have had their time already, or there are none.
                 self.hedge_at = Some(now);
             }
@@ -232,7 +242,9 @@ impl Route {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let next = match self.phase {
             Phase::Over => return None,
-            Phase::Racing => self.hedge_at.unwrap_or(self.deadline),
+            Phase::Racing => {
+                [self.hedge_at, self.look_again_at].into_iter().flatten().min().unwrap_or(self.deadline)
+            }
             Phase::Pausing(until) => until,
             Phase::Beginning | Phase::Committed(_) => self.deadline,
         };
@@ -244,12 +256,27 @@ impl Route {
         self.outputs.pop_front()
     }
 
+    /// Puts those who are neither being asked nor about to be into the queue.
+    fn enqueue(&mut self, candidates: impl IntoIterator<Item = Candidate>) {
+        for candidate in candidates {
+            self.evidence = true;
+            if !self.asked.values().any(|asked| *asked == candidate) && !self.queue.contains(&candidate) {
+                self.queue.push_back(candidate);
+            }
+        }
+    }
+
     fn ready(&mut self, ask: AskId) {
         if self.phase != Phase::Racing || !self.asked.contains_key(&ask) {
             return;
         }
         self.phase = Phase::Committed(ask);
         self.hedge_at = None;
+        self.look_again_at = None;
+        if self.lookup == Lookup::Listing {
+            // The list comes too late to be of use; should the winner break, the registry knows more.
+            self.lookup = Lookup::Needed;
+        }
         let winner = self.asked.remove(&ask).expect("it was just seen");
         for (loser, candidate) in std::mem::take(&mut self.asked) {
             self.outputs.push_back(Output::Abandon(loser));
@@ -280,32 +307,58 @@ impl Route {
     }
 
     fn race(&mut self, now: Instant) {
-        let due = self.asked.is_empty() || self.hedge_at.is_some_and(|at| at <= now);
-        if !due {
-            return;
-        }
-        if self.asks < limits::ASKS_MAX as u64
-            && let Some(candidate) = self.queue.pop_front()
-        {
-            let patience = match candidate {
-                Candidate::Local(_) => self.settings.local_patience,
-                Candidate::Remote { .. } => self.settings.hedge_after,
-            };
-            self.asks += 1;
-            self.asked.insert(self.asks, candidate.clone());
-            self.hedge_at = Some(now + patience);
-            self.outputs.push_back(Output::Ask(self.asks, candidate));
-            return;
-        }
-        // Nothing more to ask until something happens.
-        self.hedge_at = None;
-        match self.lookup {
-            Lookup::Needed => {
-                self.lookup = Lookup::Running;
-                self.outputs.push_back(Output::Lookup);
+        if self.asked.is_empty() || self.hedge_at.is_some_and(|at| at <= now) {
+            if self.ask_next(now) {
+                return;
             }
-            Lookup::Answered if self.asked.is_empty() => self.end_round(now),
-            Lookup::Running | Lookup::Answered => {}
+            // Nothing more to ask until something happens.
+            self.hedge_at = None;
+            match self.lookup {
+                Lookup::Needed => {
+                    self.lookup = Lookup::Running;
+                    self.outputs.push_back(Output::Lookup);
+                }
+                Lookup::Answered if self.asked.is_empty() => return self.end_round(now),
+                Lookup::Listing | Lookup::Running | Lookup::Answered => {}
+            }
+        }
+        if self.hedge_at.is_none() && self.lookup == Lookup::Answered && self.may_ask() {
+            self.look_again(now);
+        }
+    }
+
+    /// Asks the next one in the queue, if there is one.
+    fn ask_next(&mut self, now: Instant) -> bool {
+        if !self.may_ask() {
+            return false;
+        }
+        let Some(candidate) = self.queue.pop_front() else { return false };
+        let patience = match candidate {
+            Candidate::Local(_) => self.settings.local_patience,
+            Candidate::Remote { .. } => self.settings.hedge_after,
+        };
+        self.asks += 1;
+        self.asked.insert(self.asks, candidate.clone());
+        self.hedge_at = Some(now + patience);
+        self.look_again_at = None;
+        self.outputs.push_back(Output::Ask(self.asks, candidate));
+        true
+    }
+
+    fn may_ask(&self) -> bool {
+        self.asks < limits::ASKS_MAX as u64
+    }
+
+    /// Everybody known is being asked: whoever comes now is found only by another look.
+    fn look_again(&mut self, now: Instant) {
+        match self.look_again_at {
+            None => self.look_again_at = Some(now + limits::LOOK_AGAIN_AFTER),
+            Some(at) if at <= now => {
+                self.look_again_at = None;
+                self.lookup = Lookup::Listing;
+                self.outputs.push_back(Output::Begin);
+            }
+            Some(_) => {}
         }
     }
 
@@ -317,9 +370,10 @@ impl Route {
             Some(Reason::AgentUnreachable) => true,
             Some(_) => false,
         };
-        if !again || self.asks >= limits::ASKS_MAX as u64 {
+        if !again || !self.may_ask() {
             return self.fail();
         }
+        self.look_again_at = None;
         let (first, longest) = limits::ROUND_BACKOFF;
         let pause = first.saturating_mul(1 << self.round.min(16)).min(longest);
         self.round += 1;

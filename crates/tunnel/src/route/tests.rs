@@ -1,7 +1,5 @@
 //! Tables of what a route does, and a property test of its invariants.
 
-use std::collections::BTreeSet;
-
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -191,6 +189,37 @@ fn the_bound_holds_whatever_hangs() {
     check(vec![(20_000, Time, "fail service_unknown")]);
 }
 
+#[test]
+fn while_a_holder_hangs_an_agent_that_has_moved_is_found() {
+    check(vec![
+        (0, begin(&[]), "lookup"),
+        (1, found(&["hangs"]), "ask 1 hangs"),
+        (11, Time, ""),
+        (1_011, Time, "begin"),
+        (1_011, begin(&[]), "lookup"),
+        (1_012, found(&["hangs"]), ""),
+        (2_012, Time, "begin"),
+        (2_012, begin(&[]), "lookup"),
+        (2_013, found(&["g2", "hangs"]), "ask 2 g2"),
+        (2_014, In(Input::Refused(2, refusal(Reason::ServiceUnknown))), ""),
+        (3_014, Time, "begin"),
+        (3_014, begin(&["a"]), "ask 3 local a"),
+        (3_015, In(Input::Ready(3)), "abandon 1, commit 3"),
+        (3_016, In(Input::Opened(3)), "done 3"),
+    ]);
+    // Who hangs answers in the middle of a look.
+    check(vec![
+        (0, begin(&["a"]), "ask 1 local a"),
+        (50, Time, "lookup"),
+        (51, found(&[]), ""),
+        (1_051, Time, "begin"),
+        (1_051, In(Input::Ready(1)), "commit 1"),
+        (1_051, begin(&["a"]), ""),
+        (1_052, In(Input::Broken(1, refusal(Reason::ServiceRefused))), "lookup"),
+        (1_053, found(&[]), "fail service_refused"),
+    ]);
+}
+
 fn reason() -> impl Strategy<Value = Reason> {
     prop::sample::select(Reason::ALL)
 }
@@ -204,7 +233,7 @@ struct World<A> {
     answers: A,
     locals: usize,
     holders: usize,
-    open: BTreeSet<AskId>,
+    open: BTreeMap<AskId, Candidate>,
     committed: Option<AskId>,
     over: bool,
 }
@@ -229,19 +258,23 @@ impl<A: Iterator<Item = Answer>> World<A> {
                     _ => self.route.handle(self.now, Input::Found(holders)),
                 }
             }
-            Output::Ask(ask, _) => {
+            Output::Ask(ask, ref candidate) => {
                 assert!(ask <= limits::ASKS_MAX as u64);
                 assert_eq!(self.committed, None, "nobody is asked while one is committed");
-                assert!(self.open.insert(ask), "an ask is new");
+                assert!(
+                    self.open.values().all(|asked| asked != candidate),
+                    "nobody is asked twice at a time"
+                );
+                assert_eq!(self.open.insert(ask, candidate.clone()), None, "an ask is new");
             }
             Output::Commit(ask) => {
-                assert!(self.open.contains(&ask));
+                assert!(self.open.contains_key(&ask));
                 assert_eq!(self.committed.replace(ask), None);
             }
-            Output::Abandon(ask) => assert!(self.open.remove(&ask), "an ask is abandoned once"),
+            Output::Abandon(ask) => assert!(self.open.remove(&ask).is_some(), "an ask is abandoned once"),
             Output::Done(ask) => {
                 assert_eq!(self.committed, Some(ask));
-                assert_eq!(self.open, BTreeSet::from([ask]), "the losers are abandoned");
+                assert!(self.open.keys().eq([&ask]), "the losers are abandoned");
                 self.over = true;
             }
             Output::Fail(_) => {
@@ -255,7 +288,7 @@ impl<A: Iterator<Item = Answer>> World<A> {
     fn go_on(&mut self) {
         let (kind, wait_ms, reason) = self.answer();
         self.now += Duration::from_millis(wait_ms);
-        match (self.committed, self.open.first().copied(), kind) {
+        match (self.committed, self.open.keys().next().copied(), kind) {
             (Some(ask), _, 0) => {
                 self.committed = None;
                 self.open.remove(&ask);
@@ -285,7 +318,7 @@ proptest! {
 
     #[test]
     fn a_route_ends_once_and_commits_one_at_a_time(
-        answers in prop::collection::vec((0_u8..6, 1_u64..40, reason()), 1..120),
+        answers in prop::collection::vec((0_u8..6, 1_u64..400, reason()), 1..120),
         locals in 0_usize..4,
         holders in 0_usize..6,
         random in any::<u64>(),
@@ -297,7 +330,7 @@ proptest! {
             answers: answers.into_iter().cycle(),
             locals,
             holders,
-            open: BTreeSet::new(),
+            open: BTreeMap::new(),
             committed: None,
             over: false,
         };

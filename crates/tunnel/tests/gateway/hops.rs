@@ -84,6 +84,22 @@ async fn a_holder_that_hangs_costs_one_hedge_and_is_then_asked_last() {
 }
 
 #[tokio::test]
+async fn a_request_whose_only_holder_hangs_finds_the_agent_where_it_has_gone() {
+    let zone = Zone::default();
+    let near = start(&zone, "near", |_| {}).await;
+    let (address, hangs) = dead().await;
+    zone.pretend("hangs", "a", "web", address);
+    let began = now();
+    let (stream, _hop) = tokio::join!(near.open("web"), async {
+        let hop = hangs.accept().await.unwrap();
+        log_in(near.agents, Login::new("a", &["web"])).await.unwrap().serve(Manner::Echo);
+        hop
+    });
+    assert_eq!(echo(stream.unwrap(), "x").await, "a:x");
+    assert!(now() - began < Duration::from_secs(5), "long before the hop is given up");
+}
+
+#[tokio::test]
 async fn of_two_that_are_ready_one_wins_and_the_other_keeps_its_tunnel() {
     let zone = Zone::default();
     // Both are asked at once.
