@@ -14,6 +14,10 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Largest head of a request or response, in bytes.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 
+/// Most bytes that one direction of an HTTP/1 connection reads or holds back at a time. hyper's own limit is 400 KiB, and
+/// buffers of that size cost an allocator that keeps freed memory for a while about 100 MB under one large transfer.
+pub const HTTP1_BUFFER_BYTES_MAX: usize = 128 * 1024;
+
 /// Most header fields of a request or response.
 pub const HEADERS_MAX: usize = 128;
 

@@ -17,8 +17,8 @@ use super::pool::Tasks;
 use super::proxy::{self, Connection};
 use crate::accept::{Accepted, Ending};
 use crate::limits::{
-    CLOSE_LIMIT, HEAD_BYTES_MAX, HEADERS_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_PING,
-    HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX,
+    CLOSE_LIMIT, HEAD_BYTES_MAX, HEADERS_MAX, HTTP1_BUFFER_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES,
+    HTTP2_PING, HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX,
 };
 use crate::opener::Opener;
 
@@ -50,6 +50,7 @@ pub(super) async fn serve<O: Opener>(shared: Arc<Shared<O>>, accepted: Accepted,
                 .header_read_timeout(None)
                 .max_headers(HEADERS_MAX)
                 .max_header_size(HEAD_BYTES_MAX)
+                .max_buf_size(HTTP1_BUFFER_BYTES_MAX)
                 .serve_connection(stream, service)
                 .with_upgrades();
             watch.drive(connection, |connection| connection.graceful_shutdown()).await

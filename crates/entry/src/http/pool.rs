@@ -26,8 +26,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::body::Upload;
 use super::reply::Failure;
 use crate::limits::{
-    HEAD_BYTES_MAX, HEADERS_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_PING, HTTP2_SEND_BUFFER_BYTES,
-    HTTP2_STREAM_WINDOW_BYTES, UPSTREAM_IDLE_MAX, UPSTREAM_IDLE_PER_SERVICE_MAX, UPSTREAM_SETTLE_LIMIT,
+    HEAD_BYTES_MAX, HEADERS_MAX, HTTP1_BUFFER_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_PING,
+    HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES, UPSTREAM_IDLE_MAX, UPSTREAM_IDLE_PER_SERVICE_MAX,
+    UPSTREAM_SETTLE_LIMIT,
 };
 use crate::metrics::Metrics;
 use crate::opener::{OpenRequest, Opener, Stream};
@@ -122,6 +123,7 @@ impl<O: Opener> Pool<O> {
                 let (sender, connection) = http1::Builder::new()
                     .max_headers(HEADERS_MAX)
                     .max_header_size(HEAD_BYTES_MAX)
+                    .max_buf_size(HTTP1_BUFFER_BYTES_MAX)
                     .handshake(stream)
                     .await
                     .map_err(broken)?;
