@@ -37,6 +37,8 @@ pub struct Login {
     pub services: Vec<ServiceName>,
     pub version: String,
     pub remote: std::net::SocketAddr,
+    /// It proved who it is by a certificate; then its tunnels have to do so too.
+    pub by_certificate: bool,
 }
 
 type Waiter = oneshot::Sender<Result<Reserved, Failure>>;

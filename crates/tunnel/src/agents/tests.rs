@@ -71,6 +71,7 @@ fn login(agent: &str, epoch: u128, generation: u64, services: &[&str]) -> Login 
         services: services.iter().map(|name| name.parse().expect("a name")).collect(),
         version: "test".into(),
         remote: ([127, 0, 0, 1], 1).into(),
+        by_certificate: false,
     }
 }
 

@@ -100,6 +100,7 @@ impl Attach {
             services: convert::services(&login.services).map_err(|error| invalid(&error))?,
             version: shorten(login.version),
             remote: self.caller.remote,
+            by_certificate: self.caller.identity.is_some(),
         })
     }
 

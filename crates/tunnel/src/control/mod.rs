@@ -72,7 +72,7 @@ async fn serve_tunnel(gateway: &Arc<Inner>, stranger: Stranger) {
         let session = gateway.agents.session(ticket.session)?;
         // A certificate, where there is one, has to name the agent to whom the ticket was given.
         let fits = match stream.peer() {
-            None => true,
+            None => !session.login.by_certificate,
             Some(Identity::Agent(agent)) => *agent == session.login.agent,
             Some(Identity::Gateway(_)) => false,
         };

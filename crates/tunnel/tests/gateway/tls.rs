@@ -7,8 +7,8 @@ use bowline_identity::tls::{
 };
 use tonic::Code;
 
-use crate::agent::{Login, Manner, log_in};
-use crate::zone::{Rig, Zone, echo, name, start_with};
+use crate::agent::{Login, Manner, dial, log_in};
+use crate::zone::{Rig, Zone, echo, name, start_with, until};
 
 struct World(Authority);
 
@@ -79,4 +79,22 @@ async fn certificates_decide_who_an_agent_is_and_who_is_a_gateway() {
     for refused in [&liar, &agent_as_gateway] {
         assert_eq!(refused.refusal("web").await.0, "agent_unreachable");
     }
+}
+
+#[tokio::test]
+async fn a_ticket_is_of_use_to_nobody_but_the_agent_it_was_given_to() {
+    let world = World(Authority::create("test", 2).unwrap());
+    let zone = Zone::default();
+    let rig = world.start(&zone, "g1", world.gateway("g1")).await;
+    let own = world.connector(Some(world.agent("a")));
+    let login = Login { connector: own.clone(), ..Login::new("a", &["web"]) };
+    let mut agent = log_in(rig.agents, login).await.unwrap();
+    let ticket = agent.tickets().await.remove(0);
+    for (refused, thief) in [Some(world.agent("b")), Some(world.gateway("a")), None].into_iter().enumerate() {
+        let _tunnel = dial(rig.agents, &world.connector(thief), ticket.clone()).await;
+        until("the refusal", || rig.metric("tickets_refused_total") == refused as u64 + 1).await;
+    }
+    // The attempts have not used it up.
+    let _tunnel = dial(rig.agents, &own, ticket).await;
+    rig.settled("a", 1, 0).await;
 }
