@@ -144,10 +144,15 @@ impl Collector for States {
             sum.dialling += counts.dialling;
             sum.waiting += counts.waiting;
         }
+        let places = &self.0.places;
+        let open = usize::try_from(places.open()).unwrap_or(usize::MAX);
+        // A stream that opens or ends between the two looks must not become a number below nothing.
+        let opening = places.taken().saturating_sub(open);
         let gauges = [
             ("agents", "Agents attached", sessions.len()),
             ("requests_waiting", "Requests that wait for a tunnel", sum.waiting),
-            ("streams", "Streams that run through this gateway", self.0.places.taken()),
+            ("streams", "Streams that run through this gateway", open),
+            ("streams_opening", "Streams that are being opened", opening),
             ("draining", "Whether the gateway is shutting down", usize::from(self.0.is_draining())),
         ];
         for (name, help, value) in gauges {

@@ -92,7 +92,7 @@ impl Inner {
             zone: settings.zone.to_string(),
             draining: self.is_draining(),
             uptime_ms: millis(now() - self.started_at),
-            streams: self.places.entry(),
+            streams: self.places.open_of_entry(),
             agents: Vec::new(),
             store_up: self.directory.store_up(),
             registry_pending: self.directory.pending() as u64,

@@ -23,8 +23,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 pub struct Places {
     free: Arc<Semaphore>,
     most: usize,
-    /// Those that an entry of this gateway uses; the others pass through for other gateways.
-    entry: AtomicU64,
+    /// Those with an open stream; on the others one is being opened.
+    open: AtomicU64,
+    /// Of these, those that an entry of this gateway uses; the others pass through for other gateways.
+    open_of_entry: AtomicU64,
     /// Told when a place is free again.
     pub freed: Notify,
 }
@@ -32,16 +34,14 @@ pub struct Places {
 impl Places {
     pub fn new(most: usize) -> Arc<Self> {
         let free = Arc::new(Semaphore::new(most));
-        Arc::new(Self { free, most, entry: AtomicU64::new(0), freed: Notify::new() })
+        let (open, open_of_entry) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { free, most, open, open_of_entry, freed: Notify::new() })
     }
 
     /// A place, if one is free.
     pub fn take(self: &Arc<Self>, user: User) -> Option<Place> {
         let permit = self.free.clone().try_acquire_owned().ok()?;
-        if user == User::Entry {
-            self.entry.fetch_add(1, Ordering::Relaxed);
-        }
-        Some(Place { places: self.clone(), user, permit: Some(permit) })
+        Some(Place { places: self.clone(), user, permit: Some(permit), is_open: false })
     }
 
     /// Places taken.
@@ -49,9 +49,20 @@ impl Places {
         self.most - self.free.available_permits()
     }
 
-    /// Places that entries of this gateway use.
-    pub fn entry(&self) -> u64 {
-        self.entry.load(Ordering::Relaxed)
+    /// Streams that are open.
+    pub fn open(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Streams that are open and that entries of this gateway use.
+    pub fn open_of_entry(&self) -> u64 {
+        self.open_of_entry.load(Ordering::Relaxed)
+    }
+
+    /// The numbers in which an open stream of `user` counts.
+    fn counters(&self, user: User) -> impl Iterator<Item = &AtomicU64> {
+        let of_entry = (user == User::Entry).then_some(&self.open_of_entry);
+        std::iter::once(&self.open).chain(of_entry)
     }
 }
 
@@ -70,12 +81,26 @@ pub struct Place {
     places: Arc<Places>,
     user: User,
     permit: Option<OwnedSemaphorePermit>,
+    is_open: bool,
+}
+
+impl Place {
+    /// The stream for which it was taken is open.
+    fn opened(&mut self) {
+        assert!(!self.is_open, "a place is for one stream");
+        self.is_open = true;
+        for counter in self.places.counters(self.user) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.user == User::Entry {
-            self.places.entry.fetch_sub(1, Ordering::Relaxed);
+        if self.is_open {
+            for counter in self.places.counters(self.user) {
+                counter.fetch_sub(1, Ordering::Relaxed);
+            }
         }
         // First free, then tell: whoever is told looks at the number.
         drop(self.permit.take());
@@ -96,7 +121,8 @@ pub struct OpenStream {
 }
 
 impl OpenStream {
-    pub fn new(stream: tls::Stream, lease: Option<Lease>, place: Place, metrics: Arc<Metrics>) -> Self {
+    pub fn new(stream: tls::Stream, lease: Option<Lease>, mut place: Place, metrics: Arc<Metrics>) -> Self {
+        place.opened();
         Self { stream, shut_down: false, metrics, _lease: lease, _place: place }
     }
 

@@ -63,7 +63,8 @@ async fn what_cannot_work_is_told_at_once_and_by_its_name() {
         biased;
         _ = rig.gateway.open(ask("elsewhere")) => panic!("the store is silent"),
         refused = async {
-            until("the only place to be taken", || rig.metric("streams") == 1).await;
+            until("the only place to be taken", || rig.metric("streams_opening") == 1).await;
+            assert_eq!((rig.metric("streams"), rig.gateway.status().streams), (0, 0), "nothing runs yet");
             rig.refusal("web").await
         } => assert_eq!(refused.0, "overloaded"),
     }
