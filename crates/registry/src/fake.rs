@@ -15,7 +15,7 @@ use crate::backend::{
 };
 use crate::clock::milliseconds;
 use crate::layout::{Record, TOMBSTONE};
-use crate::limits::SWEEP_MAX;
+use crate::limits::{NEIGHBOURS, SWEEP_MAX};
 
 /// When the fake store's clock starts.
 pub(crate) const START_UNIX_MS: u64 = 1_700_000_000_000;
@@ -73,6 +73,9 @@ impl Model {
             request.field.clone(),
             format!("1 {term} {epoch} {generation} {expires} {}", request.payload),
         );
+        // A store picks the neighbours at random; the first ones are as good as any.
+        let seen: Vec<String> = hash.keys().take(NEIGHBOURS).cloned().collect();
+        hash.retain(|field, value| !seen.contains(field) || expires_unix_ms(value) > now);
         answer(Verdict::Applied, &before)
     }
 

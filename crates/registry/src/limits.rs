@@ -58,6 +58,9 @@ pub const GATEWAYS_MAX: usize = 1_024;
 /// Most expired entries that one read removes.
 pub const SWEEP_MAX: usize = 64;
 
+/// Entries that one write looks at, at random, and removes if they have expired.
+pub const NEIGHBOURS: usize = 8;
+
 /// Pause between two lines in the log about failing writes.
 pub(crate) const FAILURE_LOG_PAUSE: Duration = Duration::from_secs(10);
 

@@ -13,7 +13,7 @@ use crate::backend::{
     Written,
 };
 use crate::clock::milliseconds;
-use crate::limits::SWEEP_MAX;
+use crate::limits::{NEIGHBOURS, SWEEP_MAX};
 
 pub(crate) const CLAIM: &str = include_str!("scripts/claim.lua");
 pub(crate) const WRITE: &str = include_str!("scripts/write.lua");
@@ -136,6 +136,7 @@ pub(crate) fn write_arguments(request: &WriteRequest) -> Vec<String> {
         milliseconds(request.lifetime).to_string(),
         request.payload.clone(),
         request.not_after_unix_ms.to_string(),
+        NEIGHBOURS.to_string(),
     ]
 }
 

@@ -77,6 +77,11 @@ impl Commands {
                 self.hashes.get_mut(key).expect("it was just listed").remove(field);
                 Ok(Value::Number(1.0))
             }
+            ["HRANDFIELD", key, count, "WITHVALUES"] => {
+                let hash = self.hashes.get(key).cloned().unwrap_or_default();
+                let count = count.parse().expect("a number");
+                list(hash.into_iter().take(count).flat_map(|(field, value)| [field, value]).collect())
+            }
             ["HGETALL", key] => {
                 let hash = self.hashes.get(key).cloned().unwrap_or_default();
                 list(hash.into_iter().flat_map(|(field, value)| [field, value]).collect())

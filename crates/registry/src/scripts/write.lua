@@ -1,7 +1,7 @@
 -- Stores or removes one entry, unless something newer is there (INV-REG-ORDER).
 -- KEYS[1] the hash of an agent, a service, or all gateways
 -- ARGV    field, term, epoch, generation, lifetime in ms, payload ("-" removes: the tombstone keeps the fence),
---         latest store time in unix ms at which this write may still be carried out
+--         latest store time in unix ms at which this write may still be carried out, how many neighbours to look at
 -- Reply   {"applied" | "refused" | "late", store time in unix ms, the live entry that was there or ""}
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -31,5 +31,13 @@ redis.call('HSET', KEYS[1], ARGV[1], value)
 -- The hash lives as long as its longest entry.
 if redis.call('PTTL', KEYS[1]) < lifetime then
   redis.call('PEXPIRE', KEYS[1], ARGV[5])
+end
+-- What a dead gateway left goes with its neighbours' renewals, although nobody may read the hash (INV-REG-FORGET).
+local neighbours = redis.call('HRANDFIELD', KEYS[1], ARGV[8], 'WITHVALUES')
+for index = 1, #neighbours, 2 do
+  local until_ms = string.match(neighbours[index + 1], '^1 %d+ %x+ %d+ (%d+) ')
+  if until_ms and tonumber(until_ms) <= now then
+    redis.call('HDEL', KEYS[1], neighbours[index])
+  end
 end
 return { 'applied', now_text, before }
