@@ -42,8 +42,22 @@ enum Ended {
     Stopped,
 }
 
+/// Detaches its session when it drops, however that happens: after a panic as well nobody may be led to a session that
+/// has no control connection.
+struct Attached {
+    gateway: Arc<Inner>,
+    session: Arc<Session>,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.gateway.agents.detach(&self.session);
+    }
+}
+
 /// See the module's documentation.
 pub(super) struct Conversation {
+    attached: Attached,
     gateway: Arc<Inner>,
     session: Arc<Session>,
     messages: Streaming<FromAgent>,
@@ -66,6 +80,7 @@ impl Conversation {
     ) -> Self {
         let now = now();
         Self {
+            attached: Attached { gateway: gateway.clone(), session: session.clone() },
             heartbeat_at: now + gateway.settings.heartbeat,
             gateway,
             session,
@@ -81,7 +96,7 @@ impl Conversation {
     /// Runs until the session has ended, and cleans up after it.
     pub async fn run(mut self) {
         let ended = self.talk().await;
-        self.gateway.agents.detach(&self.session);
+        drop(self.attached);
         let agent = &self.session.login.agent;
         match &ended {
             Ended::Silent(_) | Ended::NotReading | Ended::Invalid(_) | Ended::Unpublished(_) => {
