@@ -25,7 +25,7 @@ pub const DETAIL_BYTES_MAX: usize = 512;
 /// Longest wait for a frame of ours to leave on a tunnel.
 pub const FRAME_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// An idle tunnel that its gateway ends sooner than this was not welcome: gateways close idle ones when they are old.
-pub const TUNNEL_WELCOME_AFTER: Duration = Duration::from_secs(5);
+pub const TUNNEL_WELCOME_AFTER: Duration = Duration::from_secs(2);
 /// How long after the end of such a tunnel the end of its session may show, which then explains it.
 pub const SESSION_END_SHOWS_WITHIN: Duration = Duration::from_secs(1);
 /// Shortest and longest heartbeat period that a gateway may ask for.
