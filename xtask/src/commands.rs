@@ -125,7 +125,10 @@ pub fn incident(arguments: &Incident) -> Result<()> {
 /// The build or the measurement failed.
 pub fn bench(arguments: &Bench) -> Result<()> {
     run(cargo("").args(["build", "--quiet", "--release", "--package", "bowline"]))?;
-    let mut command = cargo("bench");
+    if arguments.name.as_deref().is_none_or(|name| name == "tunnel") {
+        tools::install_rathole();
+    }
+    let mut command = cargo_sharing_target("bench");
     command.args(["run", "--quiet", "--release", "--"]);
     command.args(&arguments.name);
     if arguments.quick {

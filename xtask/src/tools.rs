@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{cargo, find_program, output, run};
+use crate::process::{cargo, find_program, output, root, run};
 
 /// A program that tests run against, and the Debian package that has it.
 struct Peer {
@@ -76,3 +76,26 @@ pub fn require_cargo_fuzz() -> Result<()> {
 
 /// The version that this repository was tried with.
 const CARGO_FUZZ_VERSION: &str = "0.13.2";
+
+/// Installs rathole for the benchmarks, below `bench/target`. Without it they run too, only not beside it; so a failure
+/// is told and is none.
+pub fn install_rathole() {
+    let folder = root().join("bench/target/tools");
+    if folder.join("bin/rathole").is_file() || find_program("rathole").is_some() {
+        return;
+    }
+    // Its own TLS would need OpenSSL's headers; Noise, with which it is compared, does not.
+    let mut install = cargo("");
+    install.args([
+        "install",
+        "rathole",
+        "--version",
+        "0.5.0",
+        "--no-default-features",
+        "--features",
+        "embedded",
+    ]);
+    if let Err(error) = run(install.arg("--root").arg(&folder)) {
+        eprintln!("rathole cannot be installed, so nothing is measured beside it: {error:#}");
+    }
+}
