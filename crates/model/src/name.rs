@@ -52,7 +52,8 @@ fn check_label(kind: &'static str, text: &str) -> Result<(), NameError> {
     let last = text.len() - 1;
     for (index, character) in text.chars().enumerate() {
         let inner = index != 0 && index != last;
-        let fits = character.is_ascii_lowercase() || character.is_ascii_digit() || (character == '-' && inner);
+        let fits =
+            character.is_ascii_lowercase() || character.is_ascii_digit() || (character == '-' && inner);
         if !fits {
             return Err(NameError::Character { kind, text: text.to_owned(), character, position: index + 1 });
         }
@@ -147,10 +148,35 @@ mod tests {
         check(&"x".repeat(63), Ok(()));
         check("", Err("a service name must not be empty"));
         check(&"x".repeat(64), Err("a service name has at most 63 characters, this one has 64"));
-        check("Web", Err("a service name has lower-case letters, digits and inner hyphens only; \"Web\" has 'W' at position 1"));
-        check("-a", Err("a service name has lower-case letters, digits and inner hyphens only; \"-a\" has '-' at position 1"));
-        check("a-", Err("a service name has lower-case letters, digits and inner hyphens only; \"a-\" has '-' at position 2"));
-        check("a.b", Err("a service name has lower-case letters, digits and inner hyphens only; \"a.b\" has '.' at position 2"));
-        check("ä", Err("a service name has lower-case letters, digits and inner hyphens only; \"ä\" has 'ä' at position 1"));
+        check(
+            "Web",
+            Err(
+                "a service name has lower-case letters, digits and inner hyphens only; \"Web\" has 'W' at position 1",
+            ),
+        );
+        check(
+            "-a",
+            Err(
+                "a service name has lower-case letters, digits and inner hyphens only; \"-a\" has '-' at position 1",
+            ),
+        );
+        check(
+            "a-",
+            Err(
+                "a service name has lower-case letters, digits and inner hyphens only; \"a-\" has '-' at position 2",
+            ),
+        );
+        check(
+            "a.b",
+            Err(
+                "a service name has lower-case letters, digits and inner hyphens only; \"a.b\" has '.' at position 2",
+            ),
+        );
+        check(
+            "ä",
+            Err(
+                "a service name has lower-case letters, digits and inner hyphens only; \"ä\" has 'ä' at position 1",
+            ),
+        );
     }
 }
