@@ -48,7 +48,7 @@ impl Attach {
             return Err(Status::invalid_argument("the first message has to be a login"));
         };
         let login = self.read_login(login)?;
-        self.authenticate(&login.agent, bearer.as_deref())?;
+        let token = self.authenticate(&login.agent, bearer)?;
         let conversations = self.gateway.conversations.clone();
         let place = conversations
             .try_acquire_owned()
@@ -85,8 +85,8 @@ impl Attach {
             heartbeat_ms: u32::try_from(gateway.settings.heartbeat.as_millis()).unwrap_or(u32::MAX),
         });
         sender.try_send(Ok(FromGateway { message: Some(welcome) })).expect("a new channel has room");
-        let conversation =
-            Conversation::new(gateway.clone(), session, messages, sender, self.stage.clone(), place);
+        let stage = self.stage.clone();
+        let conversation = Conversation::new(gateway.clone(), session, token, messages, sender, stage, place);
         bowline_rt::task::spawn("agent session", conversation.run());
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
@@ -104,20 +104,20 @@ impl Attach {
         })
     }
 
-    /// Whether the caller is the agent it says it is. The certificate decides if there is one; a token of another
-    /// agent is never outweighed by anything.
-    fn authenticate(&self, agent: &AgentId, bearer: Option<&str>) -> Result<(), Status> {
+    /// Whether the caller is the agent it says it is; answers the token that this rests on, if it does. The certificate
+    /// decides if there is one; a token of another agent is never outweighed by anything.
+    fn authenticate(&self, agent: &AgentId, bearer: Option<String>) -> Result<Option<String>, Status> {
         let settings = &self.gateway.settings.agents;
         let problem = match (&self.caller.identity, bearer) {
-            (Some(Identity::Agent(id)), _) if id == agent => return Ok(()),
+            (Some(Identity::Agent(id)), _) if id == agent => return Ok(None),
             (Some(identity), _) => format!("its certificate is that of {identity}"),
-            (None, Some(_)) if settings.anyone && settings.tokens.is_empty() => return Ok(()),
-            (None, Some(presented)) => match settings.tokens.agent(presented) {
-                Some(id) if id == *agent => return Ok(()),
+            (None, Some(_)) if settings.anyone && settings.tokens.is_empty() => return Ok(None),
+            (None, Some(presented)) => match settings.tokens.agent(&presented) {
+                Some(id) if id == *agent => return Ok(Some(presented)),
                 Some(id) => format!("its token is that of agent {id}"),
                 None => "its token is not known".to_owned(),
             },
-            (None, None) if settings.anyone => return Ok(()),
+            (None, None) if settings.anyone => return Ok(None),
             (None, None) => "it showed neither a certificate nor a token".to_owned(),
         };
         self.gateway.metrics.authentication_failures.inc();

@@ -38,6 +38,8 @@ enum Ended {
     Invalid(String),
     #[error("its services cannot be published")]
     Unpublished(#[source] PublishError),
+    #[error("its token was revoked")]
+    Revoked,
     #[error("this gateway stops")]
     Stopped,
 }
@@ -60,6 +62,8 @@ pub(super) struct Conversation {
     attached: Attached,
     gateway: Arc<Inner>,
     session: Arc<Session>,
+    /// What the agent proved itself by, if that was a token: it may be revoked.
+    token: Option<String>,
     messages: Streaming<FromAgent>,
     replies: mpsc::Sender<Reply>,
     stage: watch::Sender<Stage>,
@@ -73,6 +77,7 @@ impl Conversation {
     pub fn new(
         gateway: Arc<Inner>,
         session: Arc<Session>,
+        token: Option<String>,
         messages: Streaming<FromAgent>,
         replies: mpsc::Sender<Reply>,
         stage: watch::Sender<Stage>,
@@ -84,6 +89,7 @@ impl Conversation {
             heartbeat_at: now + gateway.settings.heartbeat,
             gateway,
             session,
+            token,
             messages,
             replies,
             stage,
@@ -107,6 +113,7 @@ impl Conversation {
                 let error = shorten(status.message().to_owned());
                 tracing::info!(%agent, reason = %ended, code = ?status.code(), error, "agent detached");
             }
+            Ended::Revoked => tracing::warn!(%agent, reason = %ended, "agent detached"),
             Ended::Closed | Ended::Superseded | Ended::Stopped => {
                 tracing::info!(%agent, reason = %ended, "agent detached");
             }
@@ -177,6 +184,9 @@ impl Conversation {
 
     fn beat(&mut self) -> Result<(), Ended> {
         self.heartbeat_at = now() + self.gateway.settings.heartbeat;
+        if self.token.as_ref().is_some_and(|token| !self.is_good(token)) {
+            return Err(Ended::Revoked);
+        }
         if self.send(Message::Heartbeat(v1::Heartbeat {})) {
             self.heartbeats_without_room = 0;
             return Ok(());
@@ -184,6 +194,10 @@ impl Conversation {
         self.heartbeats_without_room += 1;
         let given_up = self.heartbeats_without_room >= limits::HEARTBEATS_MISSED_MAX;
         if given_up { Err(Ended::NotReading) } else { Ok(()) }
+    }
+
+    fn is_good(&self, token: &str) -> bool {
+        self.gateway.settings.agents.tokens.agent(token).as_ref() == Some(&self.session.login.agent)
     }
 
     /// Sends a message if there is room. A connection that has ended shows at the next read.

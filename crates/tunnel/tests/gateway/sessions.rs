@@ -48,6 +48,32 @@ async fn only_an_agent_with_its_own_credential_is_let_in() {
 }
 
 #[tokio::test]
+async fn an_agent_whose_token_is_revoked_is_detached() {
+    let (kept, revoked) = (Token::generate(), Token::generate());
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("tokens.toml");
+    let of_kept = kept.table_entry(&Holder::Agent(name("a")));
+    std::fs::write(&file, of_kept.clone() + &revoked.table_entry(&Holder::Agent(name("b")))).unwrap();
+    let tokens = TokenTable::from_file(&file).unwrap();
+    let zone = Zone::default();
+    let rig = start(&zone, "g1", |settings| {
+        settings.agents.anyone = false;
+        settings.agents.tokens = tokens.clone();
+        settings.heartbeat = Duration::from_millis(100);
+    })
+    .await;
+    for (agent, token) in [("a", &kept), ("b", &revoked)] {
+        let login = Login { token: Some(token.reveal().to_owned()), ..Login::new(agent, &["web"]) };
+        log_in(rig.agents, login).await.unwrap().serve(Manner::Echo);
+    }
+    assert!(zone.holds("g1", "b"));
+    std::fs::write(&file, of_kept).unwrap();
+    tokens.reload().unwrap();
+    until("the other one to be detached", || !zone.holds("g1", "b")).await;
+    assert!(zone.holds("g1", "a"));
+}
+
+#[tokio::test]
 async fn a_malformed_login_is_told_what_is_wrong_with_it() {
     let zone = Zone::default();
     let rig = start(&zone, "g1", |_| {}).await;
