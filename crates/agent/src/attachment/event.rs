@@ -7,7 +7,7 @@ use bowline_model::{Epoch, GatewayId, Generation};
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// Time has passed: [`Attachment::poll_timeout`] is due.
+    /// Time has passed: [`super::Attachment::poll_timeout`] is due.
     Tick,
     /// The gateway took the login.
     Welcome {
