@@ -8,11 +8,12 @@ use std::time::Instant;
 use bowline_identity::tls;
 use bowline_model::{AgentId, GatewayId, Reason, RequestId, ServiceName};
 use bowline_proto::v1::{HopOpen, Open};
+use bowline_registry::limits::HOLDERS_MAX;
 use bowline_rt::time::{now, sleep_until_some};
 use futures_util::future::{AbortHandle, Abortable, BoxFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::directory::{Holder, LookupError, Target};
+use crate::directory::{Directory, Holder, LookupError, Target};
 use crate::gateway::{Gateway, Inner};
 use crate::hop::client::{self, HopError};
 use crate::limits;
@@ -126,10 +127,7 @@ struct Journey<'a> {
 
 impl<'a> Journey<'a> {
     fn new(gateway: &'a Arc<Inner>, request: &'a OpenRequest) -> Self {
-        let target = match &request.agent {
-            Some(agent) => Target::Agent(agent.clone()),
-            None => Target::Service(request.service.clone()),
-        };
+        let target = Target::Service(request.service.clone());
         let route = Route::new(gateway.settings.route.clone(), now(), bowline_rt::random::bits64());
         Self {
             gateway,
@@ -208,9 +206,10 @@ impl<'a> Journey<'a> {
     }
 
     fn look_up(&mut self) {
-        let (directory, target) = (self.gateway.directory.clone(), self.target.clone());
+        let (directory, target, request) =
+            (self.gateway.directory.clone(), self.target.clone(), self.request);
         let lookup = async move {
-            let found = directory.lookup(&target).await;
+            let found = look_up(&*directory, &target, request.agent.as_ref()).await;
             Event::Looked(found.map_err(|error| lookup_refusal(&error)))
         };
         self.spawn(None, Box::pin(lookup));
@@ -222,6 +221,7 @@ impl<'a> Journey<'a> {
         let others: BTreeMap<_, _> = holders
             .iter()
             .filter(|holder| holder.gateway != *own)
+            .filter(|holder| self.request.agent.as_ref().is_none_or(|agent| holder.agent == *agent))
             .map(|holder| (holder.gateway.clone(), holder.peer_address.clone()))
             .collect();
         let mut others: Vec<_> = others.into_iter().collect();
@@ -318,6 +318,24 @@ impl<'a> Journey<'a> {
 
     fn client(&self) -> String {
         self.request.client.map(|client| client.to_string()).unwrap_or_default()
+    }
+}
+
+/// The holders of the service. One agent is looked for among them, so that one which is there and does not offer the
+/// service is known at once not to; only where it may be missing from a list that was cut is it looked up by itself.
+async fn look_up(
+    directory: &dyn Directory,
+    service: &Target,
+    agent: Option<&AgentId>,
+) -> Result<Arc<[Holder]>, LookupError> {
+    let holders = directory.lookup(service).await?;
+    match agent {
+        Some(agent)
+            if holders.len() >= HOLDERS_MAX && !holders.iter().any(|holder| holder.agent == *agent) =>
+        {
+            directory.lookup(&Target::Agent(agent.clone())).await
+        }
+        _ => Ok(holders),
     }
 }
 
