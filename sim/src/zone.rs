@@ -82,7 +82,7 @@ pub fn add_agent(sim: &mut Sim<'static>, join: &'static [&'static str]) {
             bowline_agent::Service { name: "web".parse()?, address: format!("{}:{}", WEB.0, WEB.1) };
         let services = bowline_agent::Services::new([service])?;
         let settings = bowline_agent::Settings::new(AGENT.parse()?, join, services, Connector::Plain);
-        Ok(agent::run(AgentPlan { settings, warnings: Vec::new() }, CancellationToken::new()).await?)
+        Ok(agent::run(AgentPlan::from(settings), CancellationToken::new()).await?)
     });
 }
 

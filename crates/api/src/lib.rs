@@ -1,11 +1,11 @@
-//! The admin port: health, readiness, metrics and the status of a zone, over HTTP/1.1.
+//! The admin port of a gateway or an agent: health, readiness, metrics and the status of a zone, over HTTP/1.1.
 //!
 //! | path | answer |
 //! |---|---|
 //! | `/healthz` | 200 while the process runs |
 //! | `/readyz` | 200, or 503 with the reasons why not, as JSON ([`Readiness`]) |
 //! | `/metrics` | OpenMetrics text for Prometheus |
-//! | `/v1/status` | gateways, agents and services of the zone, as JSON ([`status::Status`]) |
+//! | `/v1/status` | gateways, agents and services of the zone, as JSON ([`status::Status`]); gateways only |
 //!
 //! Everything else is a 404. Every error is JSON with a stable `code`. Where a client token is required,
 //! only `/healthz` and `/readyz` go without: they say nothing of the system, and probes carry no secrets.
@@ -28,12 +28,12 @@ pub use metrics::{BuildInfo, ProcessProbe, register_process};
 pub use routes::{Admin, router};
 pub use serve::serve;
 
-/// Whether a gateway can be sent traffic.
+/// Whether a process does its work.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
-    /// Whether it can.
+    /// Whether it does.
     pub ready: bool,
-    /// Why not; empty if it can.
+    /// Why not; empty if it does.
     pub reasons: Vec<String>,
 }
 
@@ -50,9 +50,11 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What the admin port shows.
 pub trait Plane: Send + Sync + 'static {
-    /// Whether this gateway can be sent traffic, at this moment.
+    /// Whether this process does its work, at this moment: a gateway can be sent traffic, an agent is attached.
     fn readiness(&self) -> Readiness;
 
-    /// The status of the whole zone; asks the other gateways.
-    fn status(&self) -> Answer<'_, status::Status>;
+    /// The status of the whole zone; asks the other gateways. `None` for a role that knows no zone.
+    fn status(&self) -> Option<Answer<'_, status::Status>> {
+        None
+    }
 }

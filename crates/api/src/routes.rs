@@ -83,7 +83,10 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 }
 
 async fn status(State(admin): State<Admin>) -> Response {
-    json(StatusCode::OK, &admin.plane.status().await)
+    match admin.plane.status() {
+        Some(status) => json(StatusCode::OK, &status.await),
+        None => problem(StatusCode::NOT_FOUND, "not_found", "there is no status here; ask a gateway"),
+    }
 }
 
 async fn unknown_path(request: Request) -> Response {

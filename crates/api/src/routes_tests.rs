@@ -21,14 +21,30 @@ impl Plane for Shown {
         Readiness::from_reasons(self.reasons.clone())
     }
 
-    fn status(&self) -> Answer<'_, Status> {
-        Box::pin(async {
+    fn status(&self) -> Option<Answer<'_, Status>> {
+        Some(Box::pin(async {
             match &self.status {
                 Some(status) => status.clone(),
                 None => std::future::pending().await,
             }
-        })
+        }))
     }
+}
+
+/// An agent knows no zone.
+struct Agent;
+
+impl Plane for Agent {
+    fn readiness(&self) -> Readiness {
+        Readiness::from_reasons(vec!["no gateway".into()])
+    }
+}
+
+#[tokio::test]
+async fn who_knows_no_zone_shows_none() {
+    let admin = Admin { plane: Arc::new(Agent), ..admin(&[], None) };
+    check_json(admin.clone(), get_of("/v1/status"), 404, "/code", "not_found".into()).await;
+    check_json(admin, get_of("/readyz"), 503, "/reasons/0", "no gateway".into()).await;
 }
 
 fn admin(reasons: &[&str], tokens: Option<TokenTable>) -> Admin {

@@ -162,14 +162,18 @@ mod tests {
         check("bowline dev --port-base 9000", true);
         check("bowline server --http-listen 127.0.0.1:80 --tcp 127.0.0.1:22=ssh --insecure-plaintext", true);
         check("bowline server --http-listen 80", false);
+        check("bowline server --tcp 127.0.0.1:22=ssh.edge-1 --registry-ttl 10s --drain-delay 5s", true);
         check("bowline server --tcp 127.0.0.1:22", false);
+        check("bowline server --tcp 127.0.0.1:22=ssh.a.b", false);
         check("bowline server --name GW", false);
         check("bowline server --drain-grace 5", false);
         check("bowline agent --name a --join a:1 --join b:2 --service web=127.0.0.1:80", true);
         check("bowline agent --name a --join a:1,b:2", true);
+        check("bowline agent --admin-listen 127.0.0.1:7095", true);
         check("bowline agent --service web", false);
         check("bowline store --listen 127.0.0.1:6379 --log-format json", true);
         check("bowline forward ssh --listen 127.0.0.1:2222", true);
+        check("bowline forward ssh --agent edge-1 --stdio", true);
         check("bowline forward", false);
         check("bowline status --output json", true);
         check("bowline status --output xml", false);

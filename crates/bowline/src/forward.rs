@@ -4,7 +4,7 @@
 
 use anyhow::{Context as _, Result};
 use bowline_node::config::value::is_loopback;
-use bowline_node::forward::{Settings, connect, serve};
+use bowline_node::forward::{Destination, Settings, connect, serve};
 use bowline_rt::net::Listener;
 use tokio::io::copy_bidirectional;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ pub async fn run(flags: &ForwardFlags, shutdown: CancellationToken) -> Result<()
     let settings = Settings {
         gateway: endpoint.host_port,
         connector: endpoint.connector,
-        service: flags.service.clone(),
+        destination: Destination { service: flags.service.clone(), agent: flags.agent.clone() },
         token: endpoint.token,
     };
     if flags.stdio {
@@ -39,7 +39,7 @@ pub async fn run(flags: &ForwardFlags, shutdown: CancellationToken) -> Result<()
             "warning: other machines can reach {address}, and nothing there asks who they are"
         ));
     }
-    edge::say(&format!("forwarding {address} to {} through {}", flags.service, flags.gateway));
+    edge::say(&format!("forwarding {address} to {} through {}", settings.destination, flags.gateway));
     serve(listener, settings, shutdown).await;
     Ok(())
 }

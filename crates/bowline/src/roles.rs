@@ -68,10 +68,11 @@ pub async fn server(flags: &ServerFlags, log: &LogFlags, origins: &Origins) -> R
 pub async fn agent(flags: &AgentFlags, log: &LogFlags, origins: &Origins) -> Result<(), Failure> {
     let loaded = flags.load(log, origins)?;
     log::start(&loaded.config.log)?;
-    let plan = agent_plan(&loaded)?;
+    let mut plan = agent_plan(&loaded)?;
+    plan.memory = Some(edge::resident_memory);
     warn(&plan.warnings);
     let files = plan.reload();
-    let (agent, handle) = bowline_node::agent::start(plan).map_err(anyhow::Error::new)?;
+    let (agent, handle) = bowline_node::agent::start(plan).await.map_err(anyhow::Error::new)?;
     let (flags, log, origins) = (flags.clone(), log.clone(), origins.clone());
     let shutdown = prepare(move || {
         reload(&files);

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use bowline_identity::tls::{self, Acceptor, Connector};
 use bowline_identity::token::Token;
-use bowline_model::ServiceName;
 use bowline_rt::net::{self, Listener};
 use bowline_rt::relay::{Leg, relay};
 use bowline_rt::{task, time};
@@ -25,6 +24,8 @@ use hyper_util::rt::TokioIo;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::{self, Accepted};
+pub use crate::destination::Destination;
+use crate::http::AGENT;
 use crate::limits::{CLOSE_LIMIT, CONNECTIONS_MAX, FORWARD_ERROR_BYTES_MAX, FORWARD_TIMEOUT, HEAD_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::opener::Stream;
@@ -76,8 +77,8 @@ pub struct Settings {
     pub gateway: String,
     /// How to dial it: with TLS for an entry with TLS.
     pub connector: Connector,
-    /// The service to reach.
-    pub service: ServiceName,
+    /// The service to reach, of any agent or of one.
+    pub destination: Destination,
     /// The token of a client, if the gateway requires one. Do not send one without TLS off loopback.
     pub token: Option<Token>,
 }
@@ -160,12 +161,16 @@ async fn attempt(settings: &Settings) -> Result<Box<dyn Stream>, ForwardError> {
 
 fn request(settings: &Settings) -> Request<Empty<Bytes>> {
     // A target of CONNECT has a port; the agent knows the real one.
-    let target = format!("{}:1", settings.service);
+    let target = format!("{}:1", settings.destination.service);
     let mut request = Request::new(Empty::new());
     *request.method_mut() = Method::CONNECT;
     *request.uri_mut() = target.parse().expect("a service's name and a port are an authority");
     let host = HeaderValue::from_str(&target).expect("a service's name is visible ASCII");
     request.headers_mut().insert(HOST, host);
+    if let Some(agent) = &settings.destination.agent {
+        let agent = HeaderValue::from_str(agent.as_str()).expect("an agent's id is visible ASCII");
+        request.headers_mut().insert(AGENT, agent);
+    }
     if let Some(token) = &settings.token {
         let mut credential =
             HeaderValue::from_str(&format!("Bearer {}", token.reveal())).expect("a token is visible ASCII");
@@ -220,13 +225,13 @@ async fn forward(local: &mut tls::Stream, settings: &Settings) -> bool {
         Ok(stream) => stream,
         Err(error) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::error!(service = %settings.service, %error, cause, "cannot forward a connection");
+            tracing::error!(destination = %settings.destination, %error, cause, "cannot forward a connection");
             return true;
         }
     };
     let ended = relay(local, &mut stream).await;
     if let Err(error) = &ended.result {
-        tracing::debug!(service = %settings.service, %error, "a forwarded connection broke off");
+        tracing::debug!(destination = %settings.destination, %error, "a forwarded connection broke off");
     }
     ended.is_cut(Leg::A)
 }
@@ -260,7 +265,12 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     fn settings(gateway: String, token: Option<Token>) -> Settings {
-        Settings { gateway, connector: Connector::Plain, service: "db".parse().unwrap(), token }
+        Settings {
+            gateway,
+            connector: Connector::Plain,
+            destination: Destination::parse("db").unwrap(),
+            token,
+        }
     }
 
     async fn world() -> (World, Token) {
@@ -287,6 +297,16 @@ mod tests {
         }
         shutdown.cancel();
         time::timeout(LIMIT, running).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_agent_can_be_asked_for() {
+        let (world, token) = world().await;
+        let destination = Destination::parse("db.edge-1").unwrap();
+        let settings = Settings { destination, ..settings(world.address.to_string(), Some(token)) };
+        connect(&settings).await.unwrap();
+        let asked = world.opener.requests.lock().unwrap()[0].clone();
+        assert_eq!((asked.service.as_str(), asked.agent.unwrap().as_str()), ("db", "edge-1"));
     }
 
     async fn check_error(settings: &Settings, expected: &str) {

@@ -5,6 +5,7 @@
 //! every client may be slow, silent, rude or many, and costs a bounded amount each time.
 
 mod accept;
+mod destination;
 pub mod forward;
 pub mod http;
 pub mod limits;
@@ -15,5 +16,6 @@ pub mod tcp;
 #[cfg(test)]
 mod testing;
 
+pub use destination::Destination;
 pub use metrics::Metrics;
 pub use opener::{OpenError, OpenRequest, Opener, Stream};

@@ -43,6 +43,10 @@ pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// use (5 s: Apache, Node.js), so that the service rarely closes first; a new tunnel costs little more than an old one.
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// A connection to a service takes no request after this long; shortened by up to a quarter at random. A gateway or an
+/// agent that drains waits for the streams through it, and without this a busy connection would keep it waiting.
+pub const UPSTREAM_AGE_MAX: Duration = Duration::from_secs(5);
+
 /// Unused connections that are kept for one service.
 pub const UPSTREAM_IDLE_PER_SERVICE_MAX: usize = 64;
 

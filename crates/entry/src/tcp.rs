@@ -1,9 +1,9 @@
-//! A TCP port that stands for one service: every connection to it becomes one stream.
+//! A TCP port that stands for one service, or for that of one agent: every connection to it becomes one stream.
 
 use std::time::Duration;
 
 use bowline_identity::tls::{self, Acceptor};
-use bowline_model::ServiceName;
+use bowline_model::AgentId;
 use bowline_rt::net::{self, Listener};
 use bowline_rt::random;
 use bowline_rt::relay::{Leg, relay_with};
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::{self, Accepted};
+use crate::destination::Destination;
 use crate::limits::{CONNECTIONS_MAX, GRACE_DEFAULT};
 use crate::metrics::{Metrics, Open};
 use crate::opener::{OpenRequest, Opener};
@@ -18,8 +19,8 @@ use crate::opener::{OpenRequest, Opener};
 /// How a TCP listener serves.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The service that the port stands for.
-    pub service: ServiceName,
+    /// What the port stands for.
+    pub destination: Destination,
     /// Connections at once.
     pub connections_max: usize,
     /// How long open streams are served after a shutdown was asked for.
@@ -27,10 +28,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults, for `service`.
+    /// The defaults, for `destination`.
     #[must_use]
-    pub fn new(service: ServiceName) -> Self {
-        Self { service, connections_max: CONNECTIONS_MAX, grace: GRACE_DEFAULT }
+    pub fn new(destination: Destination) -> Self {
+        Self { destination, connections_max: CONNECTIONS_MAX, grace: GRACE_DEFAULT }
     }
 }
 
@@ -48,11 +49,10 @@ pub async fn serve<O: Opener>(
     let (connections_max, grace) = (settings.connections_max, settings.grace);
     let counters = metrics.clone();
     let each = move |accepted: Accepted, ending: accept::Ending| {
-        let (opener, service, metrics) = (opener.clone(), settings.service.clone(), metrics.clone());
+        let (opener, destination, metrics) = (opener.clone(), settings.destination.clone(), metrics.clone());
         async move {
             let Accepted { mut stream, client, slot } = accepted;
-            let request_id = random::request_id();
-            let open = OpenRequest { service, agent: None, request_id, client: Some(client) };
+            let open = destination.open(random::request_id(), client);
             let cut = tokio::select! {
                 biased;
                 () = ending.cut.cancelled() => true,
@@ -74,13 +74,14 @@ async fn serve_one(
     open: OpenRequest,
     metrics: &Metrics,
 ) -> bool {
-    let OpenRequest { service, request_id, client, .. } = open.clone();
+    let OpenRequest { service, agent, request_id, client } = open.clone();
+    let agent = agent.as_ref().map(AgentId::as_str);
     let mut upstream = match opener.open(open).await {
         Ok(upstream) => upstream,
         Err(error) => {
             metrics.failed(error.reason);
             let reason = error.reason.code();
-            tracing::warn!(%request_id, %service, ?client, reason, detail = error.detail, "cannot open a stream");
+            tracing::warn!(%request_id, %service, agent, ?client, reason, detail = error.detail, "cannot open a stream");
             return true;
         }
     };
@@ -111,7 +112,7 @@ mod tests {
         let listener = testing::listener().await;
         let address = listener.local_addr().unwrap();
         let (metrics, shutdown) = (Metrics::default(), CancellationToken::new());
-        let settings = Settings::new("db".parse().unwrap());
+        let settings = Settings::new(Destination::parse("db.edge-1").unwrap());
         let (counters, ending) = (metrics.clone(), shutdown.clone());
         let running = serve(listener, Acceptor::Plain, opener.clone(), settings, counters, ending);
         let running = task::spawn("tcp", running);
@@ -120,7 +121,8 @@ mod tests {
         stream.write_all(b"hello").await.unwrap();
         stream.shutdown().await.unwrap();
         assert_eq!(read_all(&mut stream).await, "hello");
-        assert_eq!(opener.requests.lock().unwrap()[0].service.as_str(), "db");
+        let asked = opener.requests.lock().unwrap()[0].clone();
+        assert_eq!((asked.service.as_str(), asked.agent.unwrap().as_str()), ("db", "edge-1"));
 
         opener.fail(Reason::ServiceUnknown);
         let mut refused = net::connect(address, LIMIT).await.unwrap();

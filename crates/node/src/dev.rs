@@ -7,7 +7,6 @@ pub mod demo;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use bowline_agent::AgentError;
 use bowline_api::ProcessProbe;
 use bowline_identity::tls::Connector;
 use bowline_model::{AgentId, ServiceName};
@@ -17,6 +16,7 @@ use bowline_tunnel::Gateway;
 use tokio_util::sync::CancellationToken;
 
 use self::demo::{Demo, probe};
+use crate::agent::AgentRunError;
 use crate::config::agent::ServiceConfig;
 use crate::config::server::DOMAIN;
 use crate::config::value::HumanDuration;
@@ -55,7 +55,7 @@ pub enum DevError {
     Server(#[from] ServerError),
     /// The agent does not run.
     #[error(transparent)]
-    Agent(#[from] AgentError),
+    Agent(#[from] AgentRunError),
     /// The demo did not answer through the gateway.
     #[error("the demo service does not answer through the gateway")]
     NotReady(#[source] Elapsed),
@@ -83,7 +83,7 @@ impl Dev {
         let server = Server::start(server_plan(plan)).await?;
         let (addresses, gateway) = (server.addresses().clone(), server.gateway().clone());
         let agent_plan = agent_plan(agent_id, service, demo.address(), addresses.agents);
-        let (agent, _) = crate::agent::start(agent_plan)?;
+        let (agent, _) = crate::agent::start(agent_plan).await?;
 
         let stop = CancellationToken::new();
         Ok(Self {

@@ -22,6 +22,9 @@ pub mod reload;
 pub mod server;
 pub mod store;
 
+/// Version of the program.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// The client's side of a gateway's http entry.
 pub use bowline_entry::forward;
 pub use listen::ListenError;

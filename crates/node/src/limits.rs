@@ -50,6 +50,18 @@ pub const ROUTES_MAX: usize = 1_000;
 /// Highest value of a limit that an operator may set: more is a slip, and memory must stay bounded.
 pub const LIMIT_MAX: usize = 1_000_000;
 
+/// Shortest life of a registry entry: a renewal has to fail twice before it is over.
+pub const REGISTRY_TTL_MIN: Duration = Duration::from_secs(5);
+
+/// Longest life of a registry entry: for so long the others try a gateway that died.
+pub const REGISTRY_TTL_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Longest time for which an agent that went away may stay published.
+pub const REGISTRY_LINGER_MAX: Duration = Duration::from_secs(60);
+
+/// Longest host name, in bytes (RFC 1035).
+pub const HOST_BYTES_MAX: usize = 253;
+
 /// Most databases that a store may have.
 pub const DATABASES_MAX: usize = 1_024;
 

@@ -15,7 +15,7 @@ use bowline_model::limits::NAME_BYTES_MAX;
 use crate::config::value::Secret;
 use crate::config::{Problem, ReadFile};
 
-pub use agent::AgentPlan;
+pub use agent::{AgentAdminPlan, AgentPlan};
 pub use server::{ServerPlan, StoreLink, TcpPlan};
 pub use store::StorePlan;
 pub(crate) use tls::text_with_causes;

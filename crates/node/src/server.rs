@@ -3,9 +3,10 @@
 //! **Start.** A port that cannot be had is an error before anything else has begun. The store need not answer: the
 //! gateway serves its own agents meanwhile, and is ready once the store has been reached.
 //!
-//! **Stop.** Readiness goes first. Then, at the same time and within one grace: agents are asked to move, entries accept
-//! no more and finish what runs. Then the registry withdraws what is left, and the admin port ends, so that whoever
-//! watches could see it all. Last comes the embedded store, which nobody uses any more.
+//! **Stop.** Readiness goes first, and for a configured time nothing else does: load balancers have to notice. Then, at
+//! the same time and within one grace: agents are asked to move, entries accept no more and finish what runs. Then the
+//! registry withdraws what is left, and the admin port ends, so that whoever watches could see it all. Last comes the
+//! embedded store, which nobody uses any more.
 //!
 //! No signals and no printing here: a token stops it, and its addresses can be asked for.
 
@@ -25,13 +26,11 @@ use prometheus_client::registry::Registry as Metrics;
 use tokio_util::sync::CancellationToken;
 
 use self::status::Shown;
+use crate::VERSION;
 use crate::limits::DRAIN_SLACK;
 use crate::listen::{Bound, ListenError, bind};
 use crate::plan::{ServerPlan, TcpPlan};
 use crate::store::{Embedded, StoreRunError};
-
-/// Version of the program.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Why a gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +38,9 @@ pub enum ServerError {
     /// A port cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The address for other gateways cannot be told to them.
-    #[error("other gateways cannot be told where this one is")]
-    Advertise(#[from] bowline_registry::SettingsError),
+    /// The registry cannot work so.
+    #[error("the registry cannot publish this gateway")]
+    Registry(#[from] bowline_registry::SettingsError),
     /// The embedded store failed.
     #[error("the embedded store does not run")]
     Store(#[from] StoreRunError),
@@ -87,6 +86,7 @@ struct Parts {
     admin: Admin,
     store_seen: Arc<AtomicBool>,
     serving: Arc<AtomicBool>,
+    leaving: Arc<AtomicBool>,
     client: Client,
 }
 
@@ -153,6 +153,8 @@ impl Server {
             error = store_failure(&mut parts.embedded) => Err(error.into()),
         };
         if outcome.is_ok() {
+            parts.leaving.store(true, Ordering::Release);
+            bowline_rt::time::sleep(plan.drain_delay).await;
             entries_stop.cancel();
             drain(&parts.gateway, &mut entries, plan.drain_grace).await;
             tracing::info!("drained");
@@ -214,8 +216,8 @@ fn serve_entries(
     let serving =
         bowline_entry::http::serve(listener, acceptor, door.clone(), settings, metrics.clone(), stop.clone());
     entries.spawn(serving);
-    for (TcpPlan { service, .. }, Bound { listener, acceptor, .. }) in plan.tcp.iter().zip(tcp) {
-        let mut settings = bowline_entry::tcp::Settings::new(service.clone());
+    for (TcpPlan { destination, .. }, Bound { listener, acceptor, .. }) in plan.tcp.iter().zip(tcp) {
+        let mut settings = bowline_entry::tcp::Settings::new(destination.clone());
         settings.connections_max = plan.limits.connections;
         settings.grace = plan.drain_grace;
         let (door, metrics) = (door.clone(), metrics.clone());
@@ -263,8 +265,7 @@ impl Ports {
 impl Parts {
     async fn wire(plan: &ServerPlan, addresses: &Addresses) -> Result<Self, ServerError> {
         let peer_address = plan.advertise.clone().unwrap_or_else(|| addresses.peers.to_string());
-        let registry_settings =
-            bowline_registry::Settings::new(plan.gateway.clone(), plan.zone.clone(), &peer_address)?;
+        let registry_settings = registry_settings(plan, &peer_address)?;
         let (store, embedded) = match &plan.store {
             Some(link) => (link.config.clone(), None),
             None => {
@@ -285,7 +286,7 @@ impl Parts {
 
         let entry_metrics = bowline_entry::Metrics::default();
         let metrics = metrics(plan, &client, &registry, &gateway, &entry_metrics);
-        let (store_seen, serving) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let [store_seen, serving, leaving] = std::array::from_fn(|_| Arc::<AtomicBool>::default());
         let shown = Shown {
             name: plan.gateway.clone(),
             zone: plan.zone.clone(),
@@ -294,11 +295,24 @@ impl Parts {
             registry,
             store_seen: store_seen.clone(),
             serving: serving.clone(),
+            leaving: leaving.clone(),
         };
         let admin =
             Admin { plane: Arc::new(shown), metrics: Arc::new(metrics), tokens: plan.admin_tokens.clone() };
-        Ok(Self { embedded, gateway, entry_metrics, admin, store_seen, serving, client })
+        Ok(Self { embedded, gateway, entry_metrics, admin, store_seen, serving, leaving, client })
     }
+}
+
+fn registry_settings(
+    plan: &ServerPlan,
+    peer_address: &str,
+) -> Result<bowline_registry::Settings, bowline_registry::SettingsError> {
+    let mut settings =
+        bowline_registry::Settings::new(plan.gateway.clone(), plan.zone.clone(), peer_address)?;
+    settings.ttl = plan.registry.ttl.0;
+    settings.linger = plan.registry.linger.0;
+    settings.check()?;
+    Ok(settings)
 }
 
 fn metrics(

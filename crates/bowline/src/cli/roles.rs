@@ -85,7 +85,7 @@ pub struct ServerFlags {
     #[arg(long, env = "BOWLINE_ADMIN_LISTEN", value_name = "IP:PORT", value_parser = listen)]
     pub admin_listen: Option<SocketAddr>,
     /// Entry for raw TCP; may be repeated
-    #[arg(long, env = "BOWLINE_TCP", value_name = "IP:PORT=SERVICE", value_delimiter = ',', value_parser = parse_tcp)]
+    #[arg(long, env = "BOWLINE_TCP", value_name = "IP:PORT=SERVICE[.AGENT]", value_delimiter = ',', value_parser = parse_tcp)]
     pub tcp: Vec<TcpConfig>,
     /// Store: redis:// or rediss:// URL [default: embedded in this process]
     #[arg(long, env = "BOWLINE_STORE", value_name = "URL", hide_env_values = true, value_parser = secret)]
@@ -96,6 +96,9 @@ pub struct ServerFlags {
     /// Authority that signed the store's certificate
     #[arg(long, env = "BOWLINE_STORE_CA", value_name = "FILE")]
     pub store_ca: Option<PathBuf>,
+    /// How long an entry of this gateway in the store outlives its last renewal, such as 30s
+    #[arg(long, env = "BOWLINE_REGISTRY_TTL", value_name = "DURATION")]
+    pub registry_ttl: Option<HumanDuration>,
     /// File with the hashed tokens of agents and clients
     #[arg(long, env = "BOWLINE_TOKENS_FILE", value_name = "FILE")]
     pub tokens_file: Option<PathBuf>,
@@ -104,7 +107,10 @@ pub struct ServerFlags {
     /// Allow ports without TLS off loopback
     #[arg(long, env = "BOWLINE_INSECURE_PLAINTEXT", num_args = 0..=1, default_missing_value = "true")]
     pub insecure_plaintext: Option<bool>,
-    /// How long running streams may go on after a signal to stop, such as 30s
+    /// How long to serve as before after a signal to stop, while /readyz says 503 already, such as 5s
+    #[arg(long, env = "BOWLINE_DRAIN_DELAY", value_name = "DURATION")]
+    pub drain_delay: Option<HumanDuration>,
+    /// How long running streams may go on after that, such as 30s
     #[arg(long, env = "BOWLINE_DRAIN_GRACE", value_name = "DURATION")]
     pub drain_grace: Option<HumanDuration>,
 }
@@ -151,6 +157,9 @@ pub struct AgentFlags {
     #[arg(long, env = "BOWLINE_SERVICE", value_name = "NAME=HOST:PORT", value_delimiter = ',',
           value_parser = parse_service)]
     pub service: Vec<ServiceConfig>,
+    /// Address of metrics and readiness [default: none]
+    #[arg(long, env = "BOWLINE_ADMIN_LISTEN", value_name = "IP:PORT", value_parser = listen)]
+    pub admin_listen: Option<SocketAddr>,
     /// File with this agent's token
     #[arg(long, env = "BOWLINE_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
@@ -202,10 +211,16 @@ fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
 }
 
 fn parse_tcp(text: &str) -> Result<TcpConfig, String> {
-    let pair: Pair = text.parse().map_err(|error| format!("{error}; write IP:PORT=SERVICE"))?;
-    let service: ServiceName = pair.right.parse().map_err(|error| format!("{error}"))?;
+    let pair: Pair =
+        text.parse().map_err(|error| format!("{error}; write IP:PORT=SERVICE or IP:PORT=SERVICE.AGENT"))?;
+    let (service, agent) = match pair.right.split_once('.') {
+        None => (pair.right.as_str(), None),
+        Some((service, agent)) => (service, Some(agent)),
+    };
+    let service: ServiceName = service.parse().map_err(|error| format!("{error}"))?;
+    let agent: Option<AgentId> = agent.map(str::parse).transpose().map_err(|error| format!("{error}"))?;
     let listen = listen(&pair.left).map_err(|error| error.to_string())?;
-    Ok(TcpConfig { listen, service, tls: None, insecure_plaintext: false })
+    Ok(TcpConfig { listen, service, agent, tls: None, insecure_plaintext: false })
 }
 
 fn parse_service(text: &str) -> Result<ServiceConfig, String> {
@@ -234,6 +249,7 @@ impl ServerFlags {
         l.set("name", origins.of("--name"), self.name.clone().map(Some), |c| &mut c.name);
         l.set("zone", origins.of("--zone"), self.zone.clone(), |c| &mut c.zone);
         l.set("domain", origins.of("--domain"), self.domain.clone(), |c| &mut c.domain);
+        l.set("drain_delay", origins.of("--drain-delay"), self.drain_delay, |c| &mut c.drain_delay);
         l.set("drain_grace", origins.of("--drain-grace"), self.drain_grace, |c| &mut c.drain_grace);
         l.set("insecure_plaintext", origins.of("--insecure-plaintext"), self.insecure_plaintext, |c| {
             &mut c.insecure_plaintext
@@ -255,6 +271,7 @@ impl ServerFlags {
         l.set("store.password_file", origins.of("--store-password-file"), password_file, |c| {
             &mut c.store.password_file
         });
+        l.set("registry.ttl", origins.of("--registry-ttl"), self.registry_ttl, |c| &mut c.registry.ttl);
         l.set("store.ca", origins.of("--store-ca"), self.store_ca.clone().map(Some), |c| &mut c.store.ca);
         overlay_tls(&self.tls, l, |c| &mut c.tls)?;
         overlay_log(log, l, |c| &mut c.log);
@@ -278,6 +295,9 @@ impl AgentFlags {
             &mut c.insecure_plaintext
         });
         l.set("service", origins.of("--service"), some_if_any(&self.service), |c| &mut c.service);
+        l.set("admin.listen", origins.of("--admin-listen"), self.admin_listen.map(Some), |c| {
+            &mut c.admin.listen
+        });
         self.overlay_tls(l)?;
         overlay_log(log, l, |c| &mut c.log);
         Ok(loaded)

@@ -12,14 +12,17 @@ use clap::{Args, Subcommand, ValueEnum};
 #[command(after_help = "\
 Examples:
   bowline forward db --listen 127.0.0.1:5432      then: psql -h 127.0.0.1
-  bowline forward ssh --listen 127.0.0.1:2222
-  ssh -o ProxyCommand='bowline forward ssh --stdio' edge-1
+  bowline forward ssh --agent edge-1 --listen 127.0.0.1:2222
+  ssh -o ProxyCommand='bowline forward ssh --agent %h --stdio' edge-1
   bowline forward db --gateway https://gw.example.com --ca ca.crt --token-file ops.token
 
 BOWLINE_TOKEN may hold the token.")]
 pub struct ForwardFlags {
     /// The service to reach
     pub service: ServiceName,
+    /// The one agent whose service is meant [default: any that offers it]
+    #[arg(long, value_name = "ID")]
+    pub agent: Option<AgentId>,
     /// Local address to listen on; port 0 takes a free one
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0", value_parser = listen)]
     pub listen: SocketAddr,

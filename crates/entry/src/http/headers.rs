@@ -13,6 +13,9 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// Marks an error of this entry; never passed on from a service.
 pub(super) const REASON: HeaderName = HeaderName::from_static("bowline-reason");
 
+/// Names, in a CONNECT request, the agent whose service is meant.
+pub(crate) const AGENT: HeaderName = HeaderName::from_static("bowline-agent");
+
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

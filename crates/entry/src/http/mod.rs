@@ -1,6 +1,7 @@
 //! HTTP: a reverse proxy by host name, and CONNECT for everything that is not HTTP.
 //!
-//! A request for `<service>.<domain>`, or for a configured host, goes to that service; HTTP/1.1 and HTTP/2 come in, over
+//! A request for `<service>.<domain>`, or for a configured host, goes to that service, and one for
+//! `<service>.<agent>.<domain>` to that of one agent; HTTP/1.1 and HTTP/2 come in, over
 //! TLS or not. Bodies are streamed both ways and never collected. Services are spoken to in HTTP/1.1, gRPC in HTTP/2.
 //!
 //! - `connection` serves one client: protocol, time-outs, drain.
@@ -26,6 +27,8 @@ mod route;
 mod stream;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use headers::AGENT;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -58,7 +61,7 @@ pub enum ConnectPolicy {
 /// How an HTTP entry serves.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `<service>.<domain>` leads to the service. In any case, dots around it do not matter.
+    /// `<service>.<domain>` leads to the service, `<service>.<agent>.<domain>` to that of one agent. In any case, dots around it do not matter.
     pub domain: String,
     /// Hosts besides those, in lower case and without a port.
     pub routes: BTreeMap<String, ServiceName>,

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bowline_model::{Reason, ServiceName};
+use bowline_model::Reason;
 use bowline_rt::{task, time};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -25,10 +25,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::body::Upload;
 use super::reply::Failure;
+use crate::destination::Destination;
 use crate::limits::{
     HEAD_BYTES_MAX, HEADERS_MAX, HTTP1_BUFFER_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_PING,
-    HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES, UPSTREAM_IDLE_MAX, UPSTREAM_IDLE_PER_SERVICE_MAX,
-    UPSTREAM_SETTLE_LIMIT,
+    HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES, UPSTREAM_AGE_MAX, UPSTREAM_IDLE_MAX,
+    UPSTREAM_IDLE_PER_SERVICE_MAX, UPSTREAM_SETTLE_LIMIT,
 };
 use crate::metrics::Metrics;
 use crate::opener::{OpenRequest, Opener, Stream};
@@ -42,7 +43,7 @@ pub(super) enum Protocol {
     Http2,
 }
 
-type Key = (ServiceName, Protocol);
+type Key = (Destination, Protocol);
 
 /// Connections to services. See the module.
 pub(super) struct Pool<O> {
@@ -59,7 +60,7 @@ struct Shelf {
 
 #[derive(Default)]
 struct Idle {
-    /// By service; the one used last stands last.
+    /// By destination; the one used last stands last.
     connections: BTreeMap<Key, VecDeque<(Instant, Kept)>>,
     count: usize,
 }
@@ -74,6 +75,8 @@ struct Kept {
     sender: Sender,
     /// Whether a byte came since the last request was sent.
     heard: Arc<AtomicBool>,
+    /// It takes no request after this time: its gateway or agent may be waiting for it to end.
+    retires_at: Instant,
 }
 
 /// A connection in use. Dropping it closes the connection; [`Lease::give_back`] keeps it.
@@ -103,8 +106,8 @@ impl<O: Opener> Pool<O> {
     }
 
     /// An unused connection, if there is one that is still open as far as is known.
-    pub fn take(&self, service: &ServiceName, protocol: Protocol) -> Option<Lease> {
-        let key = (service.clone(), protocol);
+    pub fn take(&self, destination: &Destination, protocol: Protocol) -> Option<Lease> {
+        let key = (destination.clone(), protocol);
         let connection = self.shelf.take(&key)?;
         self.metrics.counters.upstreams_reused.inc();
         Some(Lease { connection, key, shelf: self.shelf.clone(), is_reused: true })
@@ -112,7 +115,7 @@ impl<O: Opener> Pool<O> {
 
     /// A new connection in the name of `request`.
     pub async fn open(&self, request: OpenRequest, protocol: Protocol) -> Result<Lease, Failure> {
-        let service = request.service.clone();
+        let destination = Destination { service: request.service.clone(), agent: request.agent.clone() };
         let stream = self.opener.open(request).await?;
         let heard = Arc::new(AtomicBool::new(false));
         let stream = TokioIo::new(Upstream { stream, heard: heard.clone() });
@@ -146,8 +149,9 @@ impl<O: Opener> Pool<O> {
                 Sender::Http2(sender)
             }
         };
-        let connection = Kept { sender, heard };
-        Ok(Lease { connection, key: (service, protocol), shelf: self.shelf.clone(), is_reused: false })
+        let retires_at = time::now() + UPSTREAM_AGE_MAX - bowline_rt::random::jitter(UPSTREAM_AGE_MAX / 4);
+        let connection = Kept { sender, heard, retires_at };
+        Ok(Lease { connection, key: (destination, protocol), shelf: self.shelf.clone(), is_reused: false })
     }
 
     /// Closes connections that have been unused for too long, for ever. Run it beside the listener.
@@ -241,7 +245,7 @@ impl Shelf {
     }
 
     fn put(&self, key: Key, connection: Kept) {
-        if !connection.is_ready() {
+        if !connection.is_ready() || time::now() >= connection.retires_at {
             return;
         }
         self.with(|idle| {

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bowline_model::{Reason, RequestId, ServiceName};
+use bowline_model::{AgentId, Reason, RequestId};
 use bowline_rt::random;
 use bowline_rt::time::{now, sleep_until};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, TRANSFER_ENCODING};
@@ -23,6 +23,7 @@ use super::pool::{Lease, Protocol};
 use super::reply::Failure;
 use super::{Shared, route, stream};
 use crate::accept::Ending;
+use crate::destination::Destination;
 use crate::metrics::Metrics;
 use crate::opener::{OpenRequest, Opener};
 
@@ -40,7 +41,7 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct Flight {
     pub request_id: RequestId,
-    service: Option<ServiceName>,
+    destination: Option<Destination>,
     outcome: Option<(StatusCode, Option<Reason>)>,
     began: Instant,
     metrics: Metrics,
@@ -53,12 +54,19 @@ impl Flight {
     fn new(request_id: RequestId, connection: &Connection, metrics: Metrics) -> Self {
         metrics.request_began();
         let busy = connection.activity.begin();
-        Self { request_id, service: None, outcome: None, began: now(), metrics, place: None, busy }
+        Self { request_id, destination: None, outcome: None, began: now(), metrics, place: None, busy }
     }
 
     /// Where it goes is known.
-    pub fn is_for(&mut self, service: &ServiceName) {
-        self.service = Some(service.clone());
+    pub fn is_for(&mut self, destination: &Destination) {
+        self.destination = Some(destination.clone());
+    }
+
+    /// Service and agent, for the log.
+    fn destination(&self) -> (Option<&str>, Option<&str>) {
+        let destination = self.destination.as_ref();
+        let agent = destination.and_then(|destination| destination.agent.as_ref());
+        (destination.map(|destination| destination.service.as_str()), agent.map(AgentId::as_str))
     }
 
     /// Its response broke off.
@@ -81,12 +89,14 @@ impl Drop for Flight {
     fn drop(&mut self) {
         self.metrics.request_ended(self.outcome.is_some());
         let (request_id, elapsed) = (&self.request_id, now().saturating_duration_since(self.began));
-        let service = self.service.as_ref().map(ServiceName::as_str);
+        let (service, agent) = self.destination();
         match self.outcome {
-            None => tracing::debug!(%request_id, service, ?elapsed, "the client of a request went away"),
+            None => {
+                tracing::debug!(%request_id, service, agent, ?elapsed, "the client of a request went away")
+            }
             Some((status, reason)) => {
                 let (status, reason) = (status.as_u16(), reason.map(Reason::code));
-                tracing::debug!(%request_id, service, status, reason, ?elapsed, "served a request");
+                tracing::debug!(%request_id, service, agent, status, reason, ?elapsed, "served a request");
             }
         }
     }
@@ -122,12 +132,12 @@ pub(super) async fn serve<O: Opener>(
 
 /// What a client did wrong is its own affair; what we could not do is the operator's.
 fn log_failure(flight: &Flight, failure: &Failure) {
-    let service = flight.service.as_ref().map(ServiceName::as_str);
+    let (service, agent) = flight.destination();
     let (request_id, reason, detail) = (&flight.request_id, failure.reason.code(), &failure.detail);
     if failure.reason.http_status() < 500 {
-        tracing::debug!(%request_id, service, reason, detail, "refused a request");
+        tracing::debug!(%request_id, service, agent, reason, detail, "refused a request");
     } else {
-        tracing::warn!(%request_id, service, reason, detail, "cannot serve a request");
+        tracing::warn!(%request_id, service, agent, reason, detail, "cannot serve a request");
     }
 }
 
@@ -139,8 +149,8 @@ async fn forward<O: Opener>(
     mut request: Request<Incoming>,
 ) -> Result<Response<Download>, Failure> {
     let host = route::host_of(&request)?;
-    let service = route::service_of(&shared.settings, &host)?;
-    flight.is_for(&service);
+    let destination = route::destination_of(&shared.settings, &host)?;
+    flight.is_for(&destination);
     let upgrade =
         if request.version() == Version::HTTP_11 { headers::upgrade_of(request.headers()) } else { None };
     let client_upgrade = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
@@ -157,14 +167,9 @@ async fn forward<O: Opener>(
     address(&mut head, &body, protocol, &host)?;
     let progress = Progress::new();
     let upload = Upload::new(body, progress.clone(), shared.metrics.clone());
-    let open = OpenRequest {
-        service: service.clone(),
-        agent: None,
-        request_id: flight.request_id.clone(),
-        client: Some(connection.client),
-    };
+    let open = destination.open(flight.request_id.clone(), connection.client);
     let request = Request::from_parts(head, upload);
-    let (mut response, lease) = exchange(shared, request, &open, protocol, &progress).await?;
+    let (mut response, lease) = exchange(shared, request, &destination, &open, protocol, &progress).await?;
 
     *response.version_mut() = Version::HTTP_11;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -174,7 +179,15 @@ async fn forward<O: Opener>(
                 "it changed the protocol without being asked to",
             ));
         };
-        return Ok(stream::upgrade(connection, flight, service, &shared.metrics, client, response, lease));
+        return Ok(stream::upgrade(
+            connection,
+            flight,
+            destination.service,
+            &shared.metrics,
+            client,
+            response,
+            lease,
+        ));
     }
     headers::for_client(response.headers_mut(), &flight.request_id, None);
     Ok(response.map(|body| Download::relayed(body, lease, shared.metrics.clone())))
@@ -228,12 +241,13 @@ fn address(
 async fn exchange<O: Opener>(
     shared: &Shared<O>,
     mut request: Request<Upload>,
+    destination: &Destination,
     open: &OpenRequest,
     protocol: Protocol,
     progress: &Arc<Progress>,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
     let replay = replay_of(&request);
-    let mut used_before = shared.pool.take(&open.service, protocol);
+    let mut used_before = shared.pool.take(destination, protocol);
     loop {
         let mut lease = match used_before.take() {
             Some(lease) => lease,

@@ -1,11 +1,13 @@
-//! Which service a request is for.
+//! Which service a request is for, and of which agent.
 
-use bowline_model::{Reason, ServiceName};
+use bowline_model::{AgentId, Reason, ServiceName};
 use http::Request;
-use http::header::HOST;
+use http::header::{HOST, HeaderMap};
 
 use super::Settings;
+use super::headers::AGENT;
 use super::reply::Failure;
+use crate::destination::Destination;
 
 /// The host that a request names, as the client sent it: the target's if there is one, else the header's.
 ///
@@ -26,19 +28,37 @@ pub(super) fn host_of<B>(request: &Request<B>) -> Result<String, Failure> {
     }
 }
 
-/// The service behind `host`.
-pub(super) fn service_of(settings: &Settings, host: &str) -> Result<ServiceName, Failure> {
+/// What is behind `host`: a configured route, `<service>.<domain>`, or `<service>.<agent>.<domain>`.
+pub(super) fn destination_of(settings: &Settings, host: &str) -> Result<Destination, Failure> {
     let name = normalised(host);
     if let Some(service) = settings.routes.get(&name) {
-        return Ok(service.clone());
+        return Ok(service.clone().into());
     }
-    let label = name.strip_suffix(&settings.domain).and_then(|rest| rest.strip_suffix('.'));
-    label.and_then(|label| label.parse().ok()).ok_or_else(|| unknown(settings, host))
+    let labels = name.strip_suffix(&settings.domain).and_then(|rest| rest.strip_suffix('.'));
+    labels.and_then(Destination::parse).ok_or_else(|| unknown(settings, host))
 }
 
-/// The service that CONNECT names: as [`service_of`], or the bare name of a service.
-pub(super) fn connect_service_of(settings: &Settings, authority: &str) -> Result<ServiceName, Failure> {
-    service_of(settings, authority).or_else(|failure| normalised(authority).parse().map_err(|_| failure))
+/// What CONNECT names: as [`destination_of`], or the bare name of a service, and then the header [`AGENT`] may name the
+/// agent. A client that does not know the domain says it so.
+pub(super) fn connect_destination_of(
+    settings: &Settings,
+    authority: &str,
+    headers: &HeaderMap,
+) -> Result<Destination, Failure> {
+    let mut destination = destination_of(settings, authority).or_else(|failure| {
+        let bare: Option<ServiceName> = normalised(authority).parse().ok();
+        bare.map(Destination::from).ok_or(failure)
+    })?;
+    let malformed = |detail: &str| Failure::new(Reason::BadRequest, detail);
+    if let Some(field) = headers.get(AGENT) {
+        let agent: Option<AgentId> = field.to_str().ok().and_then(|agent| agent.parse().ok());
+        let agent = agent.ok_or_else(|| malformed("its bowline-agent header is not the id of an agent"))?;
+        if destination.agent.as_ref().is_some_and(|named| *named != agent) {
+            return Err(malformed("its host and its bowline-agent header name two agents"));
+        }
+        destination.agent = Some(agent);
+    }
+    Ok(destination)
 }
 
 fn unknown(settings: &Settings, host: &str) -> Failure {
@@ -73,8 +93,8 @@ mod tests {
     }
 
     fn check(host: &str, expected: Option<&str>) {
-        let service = service_of(&settings(), host);
-        assert_eq!(service.ok().as_ref().map(ServiceName::as_str), expected, "{host}");
+        let destination = destination_of(&settings(), host).ok();
+        assert_eq!(destination.map(|found| found.to_string()).as_deref(), expected, "{host}");
     }
 
     #[test]
@@ -85,7 +105,11 @@ mod tests {
         check("www.example.com", Some("web"));
         check("www.example.com:443", Some("web"));
         check("web.svc.bowline.example", None);
-        check("a.web.svc.bowline", None);
+        check("web.edge-1.svc.bowline", Some("web.edge-1"));
+        check("Web.Edge-1.svc.bowline.:1", Some("web.edge-1"));
+        check("a.web.edge-1.svc.bowline", None);
+        check("web..svc.bowline", None);
+        check(".edge-1.svc.bowline", None);
         check("websvc.bowline", None);
         check(".svc.bowline", None);
         check("svc.bowline", None);
@@ -97,18 +121,27 @@ mod tests {
 
     #[test]
     fn connect_also_takes_the_bare_name() {
-        let check = |authority: &str, expected: Option<&str>| {
-            let service = connect_service_of(&settings(), authority);
-            assert_eq!(service.ok().as_ref().map(ServiceName::as_str), expected, "{authority}");
+        let check = |authority: &str, agent: Option<&str>, expected: Option<&str>| {
+            let headers = agent.map(|agent| (AGENT, agent.parse().unwrap())).into_iter().collect();
+            let found = connect_destination_of(&settings(), authority, &headers).ok();
+            assert_eq!(found.map(|found| found.to_string()).as_deref(), expected, "{authority} {agent:?}");
         };
-        check("db:5432", Some("db"));
-        check("db.svc.bowline:5432", Some("db"));
-        check("db.example:5432", None);
+        check("db:5432", None, Some("db"));
+        check("db.svc.bowline:5432", None, Some("db"));
+        check("db.edge-1.svc.bowline:5432", None, Some("db.edge-1"));
+        check("db:5432", Some("edge-1"), Some("db.edge-1"));
+        check("db.svc.bowline:5432", Some("edge-1"), Some("db.edge-1"));
+        check("db.edge-1.svc.bowline:1", Some("edge-1"), Some("db.edge-1"));
+        check("db.edge-1.svc.bowline:1", Some("edge-2"), None);
+        check("db:1", Some("EDGE"), None);
+        // Not `db` of the agent `example`: that would be guessing.
+        check("db.example:5432", None, None);
+        check("127.0.0.1:22", None, None);
     }
 
     #[test]
     fn who_names_no_host_learns_what_hosts_look_like() {
-        let text = service_of(&settings(), "").unwrap_err().detail;
+        let text = destination_of(&settings(), "").unwrap_err().detail;
         assert!(text.contains("<service>.svc.bowline"), "{text}");
     }
 
@@ -128,11 +161,11 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_host_is_too_odd(host: String, label in "[a-z][a-z0-9]{0,9}", port: u16) {
-            let _ = connect_service_of(&settings(), &host);
+            let _ = connect_destination_of(&settings(), &host, &HeaderMap::new());
             // Whatever stands before it, the name of a service is found in its own host and no other.
             let own = format!("{label}.svc.bowline:{port}");
-            assert_eq!(service_of(&settings(), &own).unwrap().as_str(), label);
-            assert!(service_of(&settings(), &format!("{label}.{own}")).is_err());
+            assert_eq!(destination_of(&settings(), &own).unwrap().to_string(), label);
+            assert!(destination_of(&settings(), &format!("{label}.{label}.{own}")).is_err());
         }
     }
 }

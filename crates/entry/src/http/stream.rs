@@ -20,7 +20,7 @@ use super::reply::Failure;
 use super::{Shared, credential, headers, route};
 use crate::limits::UPGRADE_LIMIT;
 use crate::metrics::{Metrics, Open};
-use crate::opener::{OpenRequest, Opener, Stream};
+use crate::opener::{Opener, Stream};
 use crate::rewind::Rewound;
 
 /// Answers CONNECT: 200 once a stream to the service is open, and from then on its bytes.
@@ -32,18 +32,13 @@ pub(super) async fn connect<O: Opener>(
 ) -> Result<Response<Download>, Failure> {
     let name = credential::check(&shared.settings.connect, request.headers())?;
     let authority = request.uri().authority().map_or("", |authority| authority.as_str());
-    let service = route::connect_service_of(&shared.settings, authority)?;
-    flight.is_for(&service);
-    let open = OpenRequest {
-        service: service.clone(),
-        agent: None,
-        request_id: flight.request_id.clone(),
-        client: Some(connection.client),
-    };
+    let destination = route::connect_destination_of(&shared.settings, authority, request.headers())?;
+    flight.is_for(&destination);
+    let open = destination.open(flight.request_id.clone(), connection.client);
     let upstream = shared.pool.opener().open(open).await?;
-    tracing::debug!(request_id = %flight.request_id, %service, client = name, "opened a stream");
+    tracing::debug!(request_id = %flight.request_id, %destination, client = name, "opened a stream");
     let client = hyper::upgrade::on(&mut request);
-    let handover = Handover::new(connection, flight, service, &shared.metrics);
+    let handover = Handover::new(connection, flight, destination.service, &shared.metrics);
     handover.start(client, async { Ok(Rewound::new(upstream, Bytes::new())) });
     let mut response = Response::new(Download::ready(Bytes::new()));
     headers::insert_request_id(response.headers_mut(), &flight.request_id);

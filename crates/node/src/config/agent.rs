@@ -1,5 +1,6 @@
 //! What an agent (`bowline agent`) can be told.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::RoleConfig;
 use super::server::{AGENTS_PORT, LogConfig};
 use super::tls::{ClientTlsFiles, resolve};
-use super::value::HumanDuration;
+use super::value::{HumanDuration, deserialize_listen_option};
 
 /// Configuration of an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,12 +28,31 @@ pub struct AgentConfig {
     pub token_file: Option<PathBuf>,
     /// Allows gateways off loopback to be joined without TLS.
     pub insecure_plaintext: bool,
+    /// Health, readiness and metrics.
+    pub admin: AgentAdminConfig,
     /// What this agent offers.
     pub service: Vec<ServiceConfig>,
     /// How gateways are verified, and this agent's certificate.
     pub tls: Option<ClientTlsFiles>,
     /// Logging.
     pub log: LogConfig,
+}
+
+/// Health, readiness and metrics of an agent, which listens nowhere unless it is told to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentAdminConfig {
+    /// Address to listen on; without one there is no such port.
+    #[serde(deserialize_with = "deserialize_listen_option")]
+    pub listen: Option<SocketAddr>,
+    /// Certificate of this port, which makes it speak TLS.
+    pub certificate: Option<PathBuf>,
+    /// Private key of `certificate`.
+    pub key: Option<PathBuf>,
+    /// Hashed tokens of clients.
+    pub tokens_file: Option<PathBuf>,
+    /// Allows this port to be without TLS off loopback.
+    pub insecure_plaintext: bool,
 }
 
 /// A service that the agent offers.
@@ -54,6 +74,7 @@ impl Default for AgentConfig {
             drain_grace: HumanDuration(Duration::from_secs(30)),
             token_file: None,
             insecure_plaintext: false,
+            admin: AgentAdminConfig::default(),
             service: Vec::new(),
             tls: None,
             log: LogConfig::default(),
@@ -65,9 +86,9 @@ impl RoleConfig for AgentConfig {
     const DEFAULT_TEXT: &'static str = include_str!("default/agent.toml");
 
     fn resolve_paths(&mut self, directory: &Path) {
-        if let Some(path) = &mut self.token_file {
-            resolve(path, directory);
-        }
+        let admin = &mut self.admin;
+        let single = [&mut self.token_file, &mut admin.certificate, &mut admin.key, &mut admin.tokens_file];
+        single.into_iter().flatten().for_each(|path| resolve(path, directory));
         if let Some(tls) = &mut self.tls {
             tls.resolve_paths(directory);
         }

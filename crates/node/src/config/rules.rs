@@ -8,14 +8,16 @@
 //! The functions are pure: configuration in, verdict out. Whether the files exist and fit is found when they are read.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bowline_model::limits::{NAME_BYTES_MAX, SERVICES_PER_AGENT_MAX};
 
-use super::server::LimitsConfig;
-use super::value::{host_port, is_loopback, is_loopback_host};
+use super::server::{LimitsConfig, RegistryConfig};
+use super::value::{HumanDuration, host_port, is_loopback, is_loopback_host};
 use super::{AgentConfig, Problem, ServerConfig, StoreConfig};
 use crate::limits::{
-    CONNECTIONS_MAX, DATABASES_MAX, DOMAIN_BYTES_MAX, JOIN_MAX, LIMIT_MAX, ROUTES_MAX, TCP_LISTENERS_MAX,
+    CONNECTIONS_MAX, DATABASES_MAX, DOMAIN_BYTES_MAX, HOST_BYTES_MAX, JOIN_MAX, LIMIT_MAX,
+    REGISTRY_LINGER_MAX, REGISTRY_TTL_MAX, REGISTRY_TTL_MIN, ROUTES_MAX, TCP_LISTENERS_MAX,
 };
 
 const GIVE_A_CERTIFICATE: &str = "give it a certificate in [tls] (`bowline ca init`, then `bowline ca issue gateway NAME`), \
@@ -38,6 +40,13 @@ impl Verdict {
     fn check_range(&mut self, key: &str, value: usize, max: usize) {
         if !(1..=max).contains(&value) {
             self.problem(key, format!("{value} is out of range; from 1 to {max} is possible"), "");
+        }
+    }
+
+    fn check_duration(&mut self, key: &str, value: HumanDuration, min: Duration, max: Duration) {
+        if !(min..=max).contains(&value.0) {
+            let (min, max) = (HumanDuration(min), HumanDuration(max));
+            self.problem(key, format!("{value} is out of range; from {min} to {max} is possible"), "");
         }
     }
 
@@ -74,8 +83,16 @@ pub fn server(config: &ServerConfig) -> Verdict {
     check_peers_port(config, &mut verdict);
     check_admin_port(config, &mut verdict);
     check_tcp(config, &mut verdict);
+    check_ports_differ(config, &mut verdict);
+    check_registry(&config.registry, &mut verdict);
     check_limits(&config.limits, &mut verdict);
     verdict
+}
+
+fn check_registry(registry: &RegistryConfig, verdict: &mut Verdict) {
+    let RegistryConfig { ttl, linger } = *registry;
+    verdict.check_duration("registry.ttl", ttl, REGISTRY_TTL_MIN, REGISTRY_TTL_MAX);
+    verdict.check_duration("registry.linger", linger, Duration::ZERO, REGISTRY_LINGER_MAX);
 }
 
 fn check_limits(limits: &LimitsConfig, verdict: &mut Verdict) {
@@ -131,12 +148,12 @@ fn check_http(config: &ServerConfig, verdict: &mut Verdict) {
         let text = format!("{} hosts; at most {ROUTES_MAX} are possible", http.routes.len());
         verdict.problem("http.routes", text, "use host names of the domain for the rest");
     }
-    let plain = |host: &str| {
-        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase())
-    };
-    if let Some(host) = http.routes.keys().find(|host| !plain(host) || host.contains([':', '/'])) {
+    let of_a_label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+    let label = |label: &str| (1..=NAME_BYTES_MAX).contains(&label.len()) && label.bytes().all(of_a_label);
+    let is_host = |host: &str| host.len() <= HOST_BYTES_MAX && host.split('.').all(label);
+    if let Some(host) = http.routes.keys().find(|host| !is_host(host)) {
         let text = format!("`{host}` is not a host name");
-        verdict.problem("http.routes", text, "write it in lower case, without a port");
+        verdict.problem("http.routes", text, "write it in lower case, without a port and without wildcards");
     }
     if http.connect && !is_loopback(&http.listen) && config.tokens_file.is_none() {
         verdict.problem(
@@ -230,6 +247,66 @@ fn check_tcp(config: &ServerConfig, verdict: &mut Verdict) {
     }
 }
 
+/// As a gateway's admin port: off loopback it has TLS and asks for a client token.
+fn check_agent_admin(config: &AgentConfig, verdict: &mut Verdict) {
+    let admin = &config.admin;
+    match (&admin.certificate, &admin.key) {
+        (Some(_), None) => {
+            verdict.problem("admin.certificate", "a certificate without a key", "add admin.key")
+        }
+        (None, Some(_)) => {
+            verdict.problem("admin.key", "a key without a certificate", "add admin.certificate")
+        }
+        _ => {}
+    }
+    let Some(listen) = &admin.listen else { return };
+    if is_loopback(listen) {
+        return;
+    }
+    if admin.certificate.is_none() {
+        if admin.insecure_plaintext {
+            verdict.check_plaintext("admin.listen", listen, false, true);
+        } else {
+            let text = format!("{listen} is reachable from other machines, and this port has no TLS");
+            let advice = "give it admin.certificate and admin.key, or listen on 127.0.0.1";
+            verdict.problem("admin.listen", text, advice);
+        }
+    }
+    if admin.tokens_file.is_none() {
+        verdict.problem(
+            "admin.listen",
+            format!("{listen} would show the state of the agent to anybody"),
+            "name admin.tokens_file with a client token (`bowline token new --client NAME`), or listen on 127.0.0.1",
+        );
+    }
+}
+
+/// Two ports of one configuration at one address would look as if another process had it.
+fn check_ports_differ(config: &ServerConfig, verdict: &mut Verdict) {
+    let mut ports = vec![
+        ("http.listen".to_owned(), config.http.listen),
+        ("agents.listen".to_owned(), config.agents.listen),
+        ("peers.listen".to_owned(), config.peers.listen),
+        ("admin.listen".to_owned(), config.admin.listen),
+    ];
+    ports.extend(
+        config.tcp.iter().enumerate().map(|(index, tcp)| (format!("tcp[{index}].listen"), tcp.listen)),
+    );
+    // The wildcard takes the port of every address.
+    let clash = |one: &SocketAddr, other: &SocketAddr| {
+        let wildcard = one.ip().is_unspecified() || other.ip().is_unspecified();
+        one.port() == other.port()
+            && one.port() != 0
+            && (one.ip() == other.ip() || wildcard && one.is_ipv4() == other.is_ipv4())
+    };
+    for (index, (key, listen)) in ports.iter().enumerate() {
+        if let Some((earlier, at)) = ports[..index].iter().find(|(_, earlier)| clash(earlier, listen)) {
+            let text = format!("{listen} is taken by {earlier} = {at}");
+            verdict.problem(key.clone(), text, "give each its own port");
+        }
+    }
+}
+
 /// Judges an agent's configuration. `has_token`: a token is there, from a file or the environment.
 #[must_use]
 pub fn agent(config: &AgentConfig, has_token: bool) -> Verdict {
@@ -249,6 +326,7 @@ pub fn agent(config: &AgentConfig, has_token: bool) -> Verdict {
             "give both, or neither and a token",
         );
     }
+    check_agent_admin(config, &mut verdict);
     check_services(config, &mut verdict);
     verdict
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::text::Source;
+use crate::limits::{REGISTRY_TTL_MAX, REGISTRY_TTL_MIN};
 
 /// Compares the keys of the problems and the number of warnings.
 fn compare(text: &str, verdict: &Verdict, keys: &[&str], warnings: usize) {
@@ -48,6 +49,10 @@ fn hosts_and_limits_are_in_range() {
     check_server("[http]\nroutes = { 'www.example.com' = 'web' }\n", &[], 0);
     check_server("[http]\nroutes = { 'WWW.example.com' = 'web' }\n", &["http.routes"], 0);
     check_server("[http]\nroutes = { 'www.example.com:80' = 'web' }\n", &["http.routes"], 0);
+    check_server("[http.routes]\n'www.example.com' = 'web'\n", &[], 0);
+    for host in ["", "*.example.com", "www.example.com.", "a..b", "a/b", "[::1]"] {
+        check_server(&format!("[http.routes]\n'{host}' = 'web'\n"), &["http.routes"], 0);
+    }
     check_server("[limits]\nagents = 0\nstreams = 99999999\n", &["limits.agents", "limits.streams"], 0);
 }
 
@@ -100,6 +105,32 @@ fn a_tcp_listener_off_loopback_needs_tls_or_a_word() {
 }
 
 #[test]
+fn every_port_has_its_own_address() {
+    check_server("[admin]\nlisten = '127.0.0.1:7080'\n", &["admin.listen"], 0);
+    check_server("[http]\nlisten = '127.0.0.1:0'\n[admin]\nlisten = '127.0.0.1:0'\n", &[], 0);
+    check_server("[http]\nlisten = '127.0.0.1:1'\n[admin]\nlisten = '[::1]:1'\n", &[], 0);
+    check_server(
+        "[[tcp]]\nlisten = '127.0.0.1:7'\nservice = 'a'\n\
+         [[tcp]]\nlisten = '0.0.0.0:7'\nservice = 'b'\ninsecure_plaintext = true\n",
+        &["tcp[1].listen"],
+        1,
+    );
+}
+
+#[test]
+fn the_registry_can_renew_before_its_entries_expire() {
+    check_server("[registry]\nttl = '4s'\n", &["registry.ttl"], 0);
+    check_server("[registry]\nttl = '2h'\nlinger = '2m'\n", &["registry.ttl", "registry.linger"], 0);
+    check_server("[registry]\nttl = '1h'\nlinger = '0s'\n", &[], 0);
+    let (gateway, zone) = ("g".parse().expect("a name"), "z".parse().expect("a name"));
+    let mut settings = bowline_registry::Settings::new(gateway, zone, "h:1").expect("an address");
+    for ttl in [REGISTRY_TTL_MIN, REGISTRY_TTL_MAX] {
+        (settings.ttl, settings.linger) = (ttl, Duration::ZERO);
+        settings.check().expect("what the rules allow can work");
+    }
+}
+
+#[test]
 fn a_domain_is_labels_and_dots() {
     for domain in ["", ".", "a..b", "Svc", "-a", "a b", "a."] {
         check_server(&format!("domain = '{domain}'\n"), &["domain"], 0);
@@ -127,6 +158,17 @@ fn an_agent_verifies_gateways_and_proves_who_it_is() {
     check_agent("join = ['nowhere']\n", true, &["join[0]", "join"], 0);
     check_agent("join = ['localhost:1', 'localhost:1']\n", false, &["join[1]"], 0);
     check_agent("connections = 0\n", false, &["connections"], 0);
+}
+
+#[test]
+fn the_admin_port_of_an_agent_off_loopback_needs_tls_and_a_token() {
+    let (open, tls) = ("[admin]\nlisten = '0.0.0.0:1'\n", "certificate = 'c'\nkey = 'k'\n");
+    check_agent("[admin]\nlisten = '127.0.0.1:1'\n", false, &[], 0);
+    check_agent(open, false, &["admin.listen", "admin.listen"], 0);
+    check_agent(&format!("{open}{tls}"), false, &["admin.listen"], 0);
+    check_agent(&format!("{open}{tls}tokens_file = 't'\n"), false, &[], 0);
+    check_agent(&format!("{open}insecure_plaintext = true\n"), false, &["admin.listen"], 1);
+    check_agent("[admin]\nkey = 'k'\n", false, &["admin.key"], 0);
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bowline_entry::limits as entry;
-use bowline_model::{GatewayId, ServiceName, ZoneName};
+use bowline_model::{AgentId, GatewayId, ServiceName, ZoneName};
+use bowline_registry::limits as registry;
 use bowline_tunnel::limits as tunnel;
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +36,9 @@ pub struct ServerConfig {
     pub zone: ZoneName,
     /// Services are reached as `SERVICE.<domain>`.
     pub domain: String,
-    /// How long running streams may go on after a signal to stop.
+    /// How long everything is still served after a signal to stop, while readiness is gone already.
+    pub drain_delay: HumanDuration,
+    /// How long running streams may go on after that.
     pub drain_grace: HumanDuration,
     /// Allows every port to be without TLS off loopback.
     pub insecure_plaintext: bool,
@@ -53,6 +56,8 @@ pub struct ServerConfig {
     pub tcp: Vec<TcpConfig>,
     /// Where the registry is kept.
     pub store: StoreLinkConfig,
+    /// Times of the registry.
+    pub registry: RegistryConfig,
     /// How much of everything there may be.
     pub limits: LimitsConfig,
     /// This gateway's certificate and the authority it trusts.
@@ -132,6 +137,9 @@ pub struct TcpConfig {
     pub listen: SocketAddr,
     /// The service that connections go to.
     pub service: ServiceName,
+    /// The one agent whose service is meant; by default any that offers it.
+    #[serde(default)]
+    pub agent: Option<AgentId>,
     /// Whether this port speaks TLS; by default it does off loopback.
     #[serde(default)]
     pub tls: Option<bool>,
@@ -150,6 +158,16 @@ pub struct StoreLinkConfig {
     pub password_file: Option<PathBuf>,
     /// Authority that signed the store's certificate (`rediss://`).
     pub ca: Option<PathBuf>,
+}
+
+/// Times of the registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegistryConfig {
+    /// How long an entry outlives its last renewal.
+    pub ttl: HumanDuration,
+    /// How long an agent that went away stays published.
+    pub linger: HumanDuration,
 }
 
 /// How much of everything there may be at a time. What passes a limit gets an error, not memory.
@@ -197,6 +215,7 @@ impl Default for ServerConfig {
             name: None,
             zone: "default".parse().expect("a valid name"),
             domain: DOMAIN.to_owned(),
+            drain_delay: HumanDuration(Duration::ZERO),
             drain_grace: HumanDuration(Duration::from_secs(30)),
             insecure_plaintext: false,
             tokens_file: None,
@@ -206,6 +225,7 @@ impl Default for ServerConfig {
             admin: AdminConfig::default(),
             tcp: Vec::new(),
             store: StoreLinkConfig::default(),
+            registry: RegistryConfig::default(),
             limits: LimitsConfig::default(),
             tls: None,
             log: LogConfig::default(),
@@ -226,6 +246,12 @@ impl Default for HttpConfig {
             trust_forwarded: false,
             response_timeout: HumanDuration(entry::RESPONSE_TIMEOUT),
         }
+    }
+}
+
+impl Default for RegistryConfig {
+    fn default() -> Self {
+        Self { ttl: HumanDuration(registry::TTL), linger: HumanDuration(registry::LINGER) }
     }
 }
 

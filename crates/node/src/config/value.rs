@@ -85,6 +85,13 @@ pub(super) fn deserialize_listen<'de, D: Deserializer<'de>>(from: D) -> Result<S
     listen(&String::deserialize(from)?).map_err(serde::de::Error::custom)
 }
 
+/// [`listen`] for serde, where there need not be one.
+pub(super) fn deserialize_listen_option<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    deserialize_listen(from).map(Some)
+}
+
 /// The text is not an address to connect to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not an address to connect to; write HOST:PORT, such as gateway.example.com:7100")]

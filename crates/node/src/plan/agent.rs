@@ -1,12 +1,14 @@
 //! What an agent runs from.
 
 use bowline_agent::{Service, Services, Settings};
-use bowline_identity::tls::Connector;
-use bowline_identity::token::Token;
+use bowline_identity::tls::{ALPN_HTTP1, Acceptor, ClientAuthentication, Connector};
+use bowline_identity::token::{Token, TokenTable};
 use bowline_model::AgentId;
 
-use super::tls::connector;
-use super::{Edge, name_of_host, secret};
+use super::tls::{acceptor, connector, credential, token_table};
+use super::{Edge, Port, name_of_host, secret};
+use crate::config::agent::AgentAdminConfig;
+use crate::config::value::is_loopback;
 use crate::config::{AgentConfig, Problem, rules};
 use crate::reload::{Part, Reload};
 
@@ -15,8 +17,28 @@ use crate::reload::{Part, Reload};
 pub struct AgentPlan {
     /// What the agent is told.
     pub settings: Settings,
+    /// Health, readiness and metrics, if they are to be had.
+    pub admin: Option<AgentAdminPlan>,
     /// What should be said at the start.
     pub warnings: Vec<String>,
+    /// Reads the memory of this process, for the metrics.
+    pub memory: Option<bowline_api::ProcessProbe>,
+}
+
+/// The admin port of an agent.
+#[derive(Debug, Clone)]
+pub struct AgentAdminPlan {
+    /// Where it listens.
+    pub port: Port,
+    /// Client tokens that it asks for, if it does.
+    pub tokens: Option<TokenTable>,
+}
+
+impl From<Settings> for AgentPlan {
+    /// An agent without an admin port.
+    fn from(settings: Settings) -> Self {
+        Self { settings, admin: None, warnings: Vec::new(), memory: None }
+    }
 }
 
 impl AgentPlan {
@@ -31,13 +53,21 @@ impl AgentPlan {
             return Err(verdict.problems);
         }
         let settings = settings(config, token, edge).map_err(|problem| vec![problem])?;
-        Ok(Self { settings, warnings: verdict.warnings })
+        let admin = admin(&config.admin).map_err(|problem| vec![problem])?;
+        Ok(Self { settings, admin, warnings: verdict.warnings, memory: None })
     }
 
     /// What SIGHUP reads again, beside the services.
     #[must_use]
     pub fn reload(&self) -> Reload {
-        Reload::new(vec![("tls", Part::Connector(self.settings.connector.clone()))])
+        let mut parts = vec![("tls", Part::Connector(self.settings.connector.clone()))];
+        if let Some(admin) = &self.admin {
+            parts.push(("admin", Part::Acceptor(admin.port.acceptor.clone())));
+            parts.extend(
+                admin.tokens.iter().map(|tokens| ("admin.tokens_file", Part::Tokens(tokens.clone()))),
+            );
+        }
+        Reload::new(parts)
     }
 }
 
@@ -64,6 +94,23 @@ fn settings(config: &AgentConfig, token: Option<Token>, edge: &Edge<'_>) -> Resu
     settings.credential = token;
     settings.limits.drain_grace = config.drain_grace.0;
     Ok(settings)
+}
+
+/// As a gateway's: TLS as soon as there is a certificate, a client token off loopback.
+fn admin(config: &AgentAdminConfig) -> Result<Option<AgentAdminPlan>, Problem> {
+    let Some(listen) = config.listen else { return Ok(None) };
+    let acceptor = match config.certificate.as_ref().zip(config.key.as_ref()) {
+        Some((certificate, key)) => {
+            let credential = credential(certificate, key);
+            acceptor("admin.certificate", credential, ClientAuthentication::None, &[ALPN_HTTP1])?
+        }
+        None => Acceptor::Plain,
+    };
+    let tokens = match &config.tokens_file {
+        Some(file) if !is_loopback(&listen) => Some(token_table("admin.tokens_file", file)?),
+        _ => None,
+    };
+    Ok(Some(AgentAdminPlan { port: Port { name: "admin".to_owned(), listen, acceptor }, tokens }))
 }
 
 fn name(config: &AgentConfig, edge: &Edge<'_>) -> Result<AgentId, Problem> {

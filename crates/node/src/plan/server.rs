@@ -3,18 +3,19 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bowline_entry::Destination;
 use bowline_entry::http::ConnectPolicy;
 use bowline_identity::tls::{
     ALPN_CONTROL, ALPN_HOP, ALPN_HTTP1, ALPN_HTTP2, ALPN_TUNNEL, Acceptor, ClientAuthentication, Connector,
 };
 use bowline_identity::token::TokenTable;
-use bowline_model::{GatewayId, ServiceName, ZoneName};
+use bowline_model::{GatewayId, ZoneName};
 use bowline_tunnel::AgentAuthentication;
 
-use super::tls::{acceptor, as_client, connector, credential, pem, text_with_causes};
+use super::tls::{acceptor, as_client, connector, credential, pem, token_table};
 use super::{Edge, Port, name_of_host, secret};
 use crate::config::rules::{self, client_port_has_tls};
-use crate::config::server::{AdminConfig, LimitsConfig, TcpConfig};
+use crate::config::server::{AdminConfig, LimitsConfig, RegistryConfig, TcpConfig};
 use crate::config::tls::ClientTlsFiles;
 use crate::config::value::{Secret, is_loopback};
 use crate::config::{Problem, ServerConfig};
@@ -27,7 +28,9 @@ pub struct ServerPlan {
     pub gateway: GatewayId,
     /// Its zone.
     pub zone: ZoneName,
-    /// How long running streams may go on after the shutdown began.
+    /// How long everything is still served after the shutdown began, while readiness is gone already.
+    pub drain_delay: Duration,
+    /// How long running streams may go on after that.
     pub drain_grace: Duration,
     /// The entry for HTTP.
     pub http: Port,
@@ -51,6 +54,8 @@ pub struct ServerPlan {
     pub tcp: Vec<TcpPlan>,
     /// How much of everything there may be.
     pub limits: LimitsConfig,
+    /// Times of the registry.
+    pub registry: RegistryConfig,
     /// Where the registry is kept; `None` embeds the store in this process.
     pub store: Option<StoreLink>,
     /// What should be said at the start.
@@ -65,7 +70,7 @@ pub struct TcpPlan {
     /// Where it listens.
     pub port: Port,
     /// Where its connections go.
-    pub service: ServiceName,
+    pub destination: Destination,
 }
 
 /// A store outside of this process.
@@ -109,6 +114,7 @@ impl ServerPlan {
         Ok(Self {
             gateway: gateway_name(config, edge)?,
             zone: config.zone.clone(),
+            drain_delay: config.drain_delay.0,
             drain_grace: config.drain_grace.0,
             entry: entry_settings(config, required_off(&http)),
             http,
@@ -127,6 +133,7 @@ impl ServerPlan {
             admin,
             tcp: tcp_ports(config)?,
             limits: config.limits.clone(),
+            registry: config.registry.clone(),
             store: store_link(config, edge)?,
             warnings,
             memory: None,
@@ -162,14 +169,7 @@ fn gateway_name(config: &ServerConfig, edge: &Edge<'_>) -> Result<GatewayId, Pro
 }
 
 fn tokens(config: &ServerConfig) -> Result<Option<TokenTable>, Problem> {
-    let Some(file) = &config.tokens_file else { return Ok(None) };
-    let table = TokenTable::from_file(file)
-        .map_err(|error| Problem::new("tokens_file", text_with_causes(&error), ""))?;
-    if table.is_empty() {
-        let advice = "add one with `bowline token new`";
-        return Err(Problem::new("tokens_file", format!("{} has no token", file.display()), advice));
-    }
-    Ok(Some(table))
+    config.tokens_file.as_ref().map(|file| token_table("tokens_file", file)).transpose()
 }
 
 fn entry_settings(config: &ServerConfig, tokens: Option<TokenTable>) -> bowline_entry::http::Settings {
@@ -265,8 +265,9 @@ fn tcp_ports(config: &ServerConfig) -> Result<Vec<TcpPlan>, Problem> {
     let plan = |tcp: &TcpConfig| {
         let insecure = tcp.insecure_plaintext || config.insecure_plaintext;
         let has_tls = client_port_has_tls(tcp.tls, &tcp.listen, insecure);
-        let port = client_port(config, format!("tcp {}", tcp.service), tcp.listen, has_tls, &[])?;
-        Ok(TcpPlan { port, service: tcp.service.clone() })
+        let destination = Destination { service: tcp.service.clone(), agent: tcp.agent.clone() };
+        let port = client_port(config, format!("tcp {destination}"), tcp.listen, has_tls, &[])?;
+        Ok(TcpPlan { port, destination })
     };
     config.tcp.iter().map(plan).collect()
 }

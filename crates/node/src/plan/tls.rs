@@ -1,10 +1,11 @@
-//! From the files that a configuration names to acceptors and connectors.
+//! From the files that a configuration names to acceptors, connectors and token tables.
 
 use std::path::Path;
 
 use bowline_identity::tls::{
     Acceptor, ClientAuthentication, ClientSettings, Connector, Credential, Pem, ServerSettings, TlsError,
 };
+use bowline_identity::token::TokenTable;
 
 use crate::config::Problem;
 use crate::config::tls::{ClientTlsFiles, TlsFiles};
@@ -46,6 +47,17 @@ pub(super) fn connector(section: &str, files: &ClientTlsFiles) -> Result<Connect
 pub(super) fn as_client(files: &TlsFiles) -> Option<ClientTlsFiles> {
     let ca = files.ca.clone()?;
     Some(ClientTlsFiles { ca, certificate: Some(files.certificate.clone()), key: Some(files.key.clone()) })
+}
+
+/// The tokens in `file`, which `key` names; at least one.
+pub(super) fn token_table(key: &str, file: &Path) -> Result<TokenTable, Problem> {
+    let table =
+        TokenTable::from_file(file).map_err(|error| Problem::new(key, text_with_causes(&error), ""))?;
+    if table.is_empty() {
+        let advice = "add one with `bowline token new`";
+        return Err(Problem::new(key, format!("{} has no token", file.display()), advice));
+    }
+    Ok(table)
 }
 
 fn problem(section: &str, error: &TlsError) -> Problem {

@@ -21,6 +21,8 @@ pub(super) struct Shown {
     pub store_seen: Arc<AtomicBool>,
     /// Whether every port is served.
     pub serving: Arc<AtomicBool>,
+    /// Whether the gateway was told to stop.
+    pub leaving: Arc<AtomicBool>,
 }
 
 impl Plane for Shown {
@@ -29,17 +31,17 @@ impl Plane for Shown {
         let reasons = [
             because(!self.serving.load(Ordering::Acquire), "the ports are not served"),
             because(!self.store_seen.load(Ordering::Acquire), "the store has not been reached yet"),
-            because(self.gateway.is_draining(), "the gateway is draining"),
+            because(self.leaving.load(Ordering::Acquire), "the gateway is shutting down"),
             because(self.registry.superseded(), "another process has taken this gateway's name"),
         ];
         Readiness::from_reasons(reasons.into_iter().flatten().collect())
     }
 
-    fn status(&self) -> Answer<'_, Status> {
-        Box::pin(async {
+    fn status(&self) -> Option<Answer<'_, Status>> {
+        Some(Box::pin(async {
             let report = self.gateway.zone_report().await;
             status_of(&self.name, &self.zone, &self.address, report)
-        })
+        }))
     }
 }
 

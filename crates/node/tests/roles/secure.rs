@@ -61,7 +61,7 @@ struct Agents<'a> {
 
 impl Agents<'_> {
     /// Starts an agent that offers a service called like itself.
-    fn start(&mut self, name: &str, token: Option<&Token>, certificate: &str) -> Handle {
+    async fn start(&mut self, name: &str, token: Option<&Token>, certificate: &str) -> Handle {
         let text = format!(
             "name = '{name}'\ndrain_grace = '1s'\njoin = ['localhost:{}']\n[tls]\nca = 'ca.crt'\n{certificate}\n\
              [[service]]\nname = '{name}'\naddress = '{}'\n",
@@ -71,7 +71,7 @@ impl Agents<'_> {
         let path = self.folder.join("agent.toml");
         let loaded = Loaded::<AgentConfig>::parse(&path, &text).expect("a configuration");
         let plan = AgentPlan::new(&loaded.config, &edge(token)).expect("a plan");
-        let (agent, handle) = bowline_node::agent::start(plan).expect("an agent");
+        let (agent, handle) = bowline_node::agent::start(plan).await.expect("an agent");
         let stop = self.stop.child_token();
         self.running.spawn(async move { agent.run(stop).await });
         handle
@@ -109,14 +109,14 @@ async fn an_agent_needs_its_own_token_or_certificate() {
     let serving = spawn("server", server.run(stop.clone()));
     let demonstrating = spawn("demo", demo.run(stop.clone()));
 
-    agents.start("edge-1", Some(&known), "");
+    agents.start("edge-1", Some(&known), "").await;
     agents.answers("edge-1").await;
-    agents.start("edge-2", None, "certificate = 'edge-2.crt'\nkey = 'edge-2.key'\n");
+    agents.start("edge-2", None, "certificate = 'edge-2.crt'\nkey = 'edge-2.key'\n").await;
     agents.answers("edge-2").await;
 
     // A token of another agent, and one that nobody knows yet.
     for (name, token) in [("edge-3", &known), ("edge-4", &later)] {
-        let refused = agents.start(name, Some(token), "");
+        let refused = agents.start(name, Some(token), "").await;
         let mut gateways = refused.gateways();
         let seen = gateways.wait_for(|gateways| gateways[0].last_error.is_some());
         let seen = timeout(BOUND, seen).await.expect("refused in time").expect("the agent runs");
@@ -127,7 +127,7 @@ async fn an_agent_needs_its_own_token_or_certificate() {
 
     write_tokens(&[known.table_entry(&holder("edge-1")), later.table_entry(&holder("edge-5"))]);
     assert_eq!(reload.run(), Vec::<String>::new());
-    agents.start("edge-5", Some(&later), "");
+    agents.start("edge-5", Some(&later), "").await;
     agents.answers("edge-5").await;
 
     agents.stop.cancel();

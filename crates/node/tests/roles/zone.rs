@@ -53,10 +53,15 @@ async fn store() -> (SocketAddr, Running<()>) {
 }
 
 async fn gateway(name: &str, store: SocketAddr) -> (Addresses, Running<()>) {
+    gateway_with("", name, store).await
+}
+
+async fn gateway_with(more: &str, name: &str, store: SocketAddr) -> (Addresses, Running<()>) {
     let text = format!(
-        "name = '{name}'\ndrain_grace = '1s'\n[http]\nlisten = '127.0.0.1:0'\n[agents]\nlisten = '127.0.0.1:0'\n\
+        "{more}name = '{name}'\ndrain_grace = '1s'\n[http]\nlisten = '127.0.0.1:0'\n[agents]\nlisten = '127.0.0.1:0'\n\
          [peers]\nlisten = '127.0.0.1:0'\n[admin]\nlisten = '127.0.0.1:0'\n\
-         [[tcp]]\nlisten = '127.0.0.1:0'\nservice = 'demo'\n[store]\nurl = 'redis://{store}'\n"
+         [[tcp]]\nlisten = '127.0.0.1:0'\nservice = 'demo'\n\
+         [[tcp]]\nlisten = '127.0.0.1:0'\nservice = 'demo'\nagent = 'edge-1'\n[store]\nurl = 'redis://{store}'\n"
     );
     let server = Server::start(plan!(ServerPlan, ServerConfig, text)).await.expect("a gateway");
     let addresses = server.addresses().clone();
@@ -99,9 +104,19 @@ async fn any_gateway_reaches_the_agent_and_a_drain_moves_it() {
 
     let (second, running_second) = gateway("g2", store).await;
     until("the service answers through g2", async || answers(second.http).await).await;
-    // Over the TCP entry too, which knows no host names.
-    let raw = get(second.tcp[0], "whatever", "/").await;
-    assert!(text(&raw).contains("edge-1"), "{}", text(&raw));
+    // Over the TCP entries too, which know no host names.
+    for entry in &second.tcp {
+        let raw = get(*entry, "whatever", "/").await;
+        assert!(text(&raw).contains("edge-1"), "{}", text(&raw));
+    }
+    // The agent may be named, and then no other will do.
+    assert_eq!(get(second.http, "demo.edge-1.svc.bowline", "/").await.status(), 200);
+    for gateway in [&first, &second] {
+        let other = get(gateway.http, "demo.edge-2.svc.bowline", "/").await;
+        assert_eq!(other.headers()["bowline-reason"], "service_unknown", "{}", text(&other));
+        let other = get(gateway.http, "other.edge-1.svc.bowline", "/").await;
+        assert_eq!(other.headers()["bowline-reason"], "service_unknown", "{}", text(&other));
+    }
 
     let seen = status(second.admin).await;
     let names: Vec<_> = seen.gateways.iter().map(|gateway| (gateway.name.as_str(), gateway.state)).collect();
@@ -140,4 +155,43 @@ async fn a_gateway_without_its_store_is_not_ready_and_says_why() {
     let seen = status(addresses.admin).await;
     assert!(seen.incomplete.is_some() && !seen.gateways[0].store_up, "{seen:?}");
     running.end().await;
+}
+
+/// Load balancers see that a gateway is about to go while it still takes what they send.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readiness_goes_before_anything_else() {
+    let (store, running_store) = store().await;
+    let (addresses, running) = gateway_with("drain_delay = '2s'\n", "g1", store).await;
+    let readiness = async || get(addresses.admin, "admin", "/readyz").await;
+    until("it is ready", async || (readiness().await.status() == 200).then_some(())).await;
+    running.stop.cancel();
+    until("it is not ready", async || (readiness().await.status() == 503).then_some(())).await;
+    assert!(text(&readiness().await).contains("the gateway is shutting down"));
+    let answer = get(addresses.http, "demo.svc.bowline", "/").await;
+    assert_eq!(answer.headers()["bowline-reason"], "service_unknown", "{}", text(&answer));
+    running.end().await;
+    running_store.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_says_whether_it_is_attached() {
+    let (store, running_store) = store().await;
+    let (addresses, running) = gateway("g1", store).await;
+    let config =
+        format!("name = 'edge-1'\njoin = ['{}']\n[admin]\nlisten = '127.0.0.1:0'\n", addresses.agents);
+    let plan = plan!(AgentPlan, AgentConfig, config);
+    let (agent, _) = bowline_node::agent::start(plan).await.expect("an agent");
+    let admin = agent.admin_address().expect("an admin port");
+    let agent = Running::start(|stop| spawn("agent", agent.run(stop)));
+    let readiness = async || get(admin, "admin", "/readyz").await;
+    until("it is attached", async || (readiness().await.status() == 200).then_some(())).await;
+    let metrics = get(admin, "admin", "/metrics").await;
+    assert!(text(&metrics).contains("bowline_agent_gateways_attached 1"), "{}", text(&metrics));
+    assert!(text(&metrics).contains("role=\"agent\""), "{}", text(&metrics));
+    assert_eq!(get(admin, "admin", "/v1/status").await.status(), 404);
+    running.end().await;
+    until("it is alone", async || (readiness().await.status() == 503).then_some(())).await;
+    assert!(text(&readiness().await).contains("attached to no gateway"));
+    agent.end().await;
+    running_store.end().await;
 }

@@ -1,5 +1,7 @@
 //! Clients that are slow, silent, rude or many.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bowline_rt::time::{self, now};
@@ -9,7 +11,7 @@ use super::{assert_has, counters, status};
 use crate::http::Settings;
 use crate::limits::{
     HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX, IDLE_TIMEOUT, REQUEST_STALL_TIMEOUT, RESPONSE_TIMEOUT,
-    UPSTREAM_IDLE_TIMEOUT, WRITE_STALL_TIMEOUT,
+    UPSTREAM_AGE_MAX, UPSTREAM_IDLE_TIMEOUT, WRITE_STALL_TIMEOUT,
 };
 use crate::testing::{World, mirror, read_all, read_head, service, until};
 
@@ -52,6 +54,29 @@ async fn an_unused_connection_to_a_service_is_closed() {
     let began = now();
     is_closed.recv().await.unwrap();
     assert_took(began, UPSTREAM_IDLE_TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_connection_to_a_service_is_replaced_when_it_is_old() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counter = connections.clone();
+    let service = service(move |_, mut stream| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        async move {
+            while read_head(&mut stream).await.is_some() {
+                stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            }
+        }
+    })
+    .await;
+    let world = World::start(service, Settings::default()).await;
+    let began = now();
+    while now() < began + UPSTREAM_AGE_MAX * 3 {
+        assert_eq!(status(&world.get("").await), 204);
+        time::sleep(Duration::from_millis(500)).await;
+    }
+    let opened = connections.load(Ordering::Relaxed);
+    assert!((3..=5).contains(&opened), "{opened} connections in three times the age");
 }
 
 #[tokio::test(start_paused = true)]

@@ -54,6 +54,21 @@ async fn requests_share_a_connection_to_the_service_and_keep_their_ids() {
     assert_has(&counters, "bowline_entry_requests_in_flight 0");
 }
 
+/// A connection to one agent's service must not serve a request that names another one.
+#[tokio::test]
+async fn a_host_may_name_the_agent_and_connections_are_kept_apart() {
+    let world = World::start(mirror().await, Settings::default()).await;
+    for (index, host) in ["web", "web.edge-1", "web.edge-2", "web.edge-1"].into_iter().enumerate() {
+        let request = format!("GET /x HTTP/1.1\r\nhost: {host}.svc.bowline\r\nconnection: close\r\n\r\n");
+        assert_eq!(status(&world.ask(&request).await), 200);
+        assert_eq!(world.opener.opened(), (index + 1).min(3), "{host}");
+    }
+    let requests = world.opener.requests.lock().unwrap();
+    let agents: Vec<_> =
+        requests.iter().map(|request| request.agent.as_ref().map(|id| id.as_str())).collect();
+    assert_eq!(agents, [None, Some("edge-1"), Some("edge-2")]);
+}
+
 #[tokio::test]
 async fn an_absolute_target_names_the_host() {
     let world = World::start(mirror().await, Settings::default()).await;
