@@ -2,6 +2,7 @@
 //! and faults around it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -127,17 +128,24 @@ pub(crate) struct FakeStore {
     hanging_key: Mutex<Option<String>>,
     link: watch::Sender<Link>,
     latency: Duration,
+    /// How far the store's clock was stepped.
+    clock_step_ms: AtomicI64,
 }
 
 impl FakeStore {
     pub(crate) fn start() -> Arc<Self> {
+        Self::start_with_latency(Duration::from_millis(1))
+    }
+
+    pub(crate) fn start_with_latency(latency: Duration) -> Arc<Self> {
         Arc::new(Self {
             origin: time::now(),
             inner: Mutex::new(Inner { model: Model::default(), reads: 0, writes: 0 }),
             mood: watch::Sender::new(Mood::Well),
             hanging_key: Mutex::new(None),
             link: watch::Sender::new(Link::Up(bowline_rt::random::epoch())),
-            latency: Duration::from_millis(1),
+            latency,
+            clock_step_ms: AtomicI64::new(0),
         })
     }
 
@@ -146,7 +154,24 @@ impl FakeStore {
     }
 
     pub(crate) fn now_unix_ms(&self) -> u64 {
-        START_UNIX_MS + milliseconds(time::now() - self.origin)
+        let steady = START_UNIX_MS + milliseconds(time::now() - self.origin);
+        steady.saturating_add_signed(self.clock_step_ms.load(Ordering::Relaxed))
+    }
+
+    /// Somebody sets the store's clock.
+    pub(crate) fn step_clock(&self, milliseconds: i64) {
+        self.clock_step_ms.fetch_add(milliseconds, Ordering::Relaxed);
+    }
+
+    /// What a replica would take over now.
+    pub(crate) fn snapshot(&self) -> Model {
+        self.lock().model.clone()
+    }
+
+    /// A replica with this state takes over.
+    pub(crate) fn fail_over(&self, replica: Model) {
+        self.lock().model = replica;
+        self.reconnect();
     }
 
     /// Everything is lost; the connections stay.
@@ -182,12 +207,18 @@ impl FakeStore {
 
     /// The live fields of a hash.
     pub(crate) fn fields(&self, key: &str) -> Vec<String> {
-        let request = ReadRequest { key: key.to_owned(), field: None, entries_max: usize::MAX };
         let now = self.now_unix_ms();
-        let listing = self.lock().model.clone().read(&request, now);
-        let mut fields: Vec<String> = listing.entries.into_iter().map(|(field, _)| field).collect();
-        fields.sort();
-        fields
+        let is_live = |value: &str| {
+            expires_unix_ms(value) > now && value.split(' ').nth(5).is_some_and(|word| word != TOMBSTONE)
+        };
+        let inner = self.lock();
+        let all = inner.model.hashes.get(key).into_iter().flatten();
+        all.filter(|(_, value)| is_live(value)).map(|(field, _)| field.clone()).collect()
+    }
+
+    /// All fields of a hash, the expired ones that nobody has removed included.
+    pub(crate) fn all_fields(&self, key: &str) -> Vec<String> {
+        self.lock().model.hashes.get(key).into_iter().flat_map(BTreeMap::keys).cloned().collect()
     }
 
     /// Waits as the network and the store's mood command, then carries the request out; it is carried out even if the

@@ -14,12 +14,12 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest wait for one read.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Beyond its time-out a write may reach the store this much later; after that the store refuses it as late. It covers
-/// what the estimate of the store's clock can be wrong by.
+/// Beyond its time-out a write may reach the store this much later; after that the store refuses it as late.
 pub const LATE_SLACK: Duration = Duration::from_secs(1);
 
 /// How long the tombstone of a removal keeps the fence. No write made before the removal can come later than that, because
-/// the store refuses late ones after `WRITE_TIMEOUT + LATE_SLACK`.
+/// the store refuses late ones after `WRITE_TIMEOUT + LATE_SLACK` by an estimate of its clock that is wrong by an answer's
+/// time at most; `Settings::check` compares.
 pub const TOMBSTONE_TTL: Duration = Duration::from_secs(10);
 
 /// How long a claim outlives the last time that its gateway was seen.
@@ -34,11 +34,9 @@ pub const ROUTE_FRESH: Duration = Duration::from_secs(2);
 /// Age up to which an old route is used while the store is silent.
 pub const ROUTE_STALE_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// First pause between two reads for a target that has no holder or could not be read; it doubles.
-pub const ABSENT_PAUSE_MIN: Duration = Duration::from_millis(250);
-
-/// Longest pause between two reads for such a target.
-pub const ABSENT_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Pause between two reads for a target that has no holder or could not be read. After an outage of the store gateways have
+/// written what is new within half a second, and with this pause others find it within a second.
+pub const ABSENT_PAUSE: Duration = Duration::from_millis(500);
 
 /// A route that was just read is not read again sooner than this, however suspect it is.
 pub const SUSPECT_PAUSE: Duration = Duration::from_millis(250);

@@ -1,8 +1,9 @@
 //! Who may write as this gateway.
 //!
 //! A gateway that starts takes its name from whomever had it: a predecessor that still lives somewhere loses it. After
-//! that it only ever keeps it. Whoever then finds another epoch in the claim is superseded and stops for good: two
-//! processes with one name would otherwise take it from each other for ever.
+//! that it only ever keeps it. Whoever then finds a newer claim of another epoch is superseded and stops for good: two
+//! processes with one name would otherwise take it from each other for ever. An older claim supersedes nobody: it comes from
+//! a replica that took over before it had heard of ours.
 //!
 //! Taking names the claim that is taken. A predecessor may have died with its own claim still on the way to the store; if
 //! that landed after ours and took the name back, a dead process would supersede a living one.
@@ -42,8 +43,8 @@ enum Event {
 pub(crate) async fn run(publisher: Arc<Publisher>) {
     let mut link = publisher.backend.link();
     let mut stop = publisher.stop.subscribe();
-    // Once this gateway has had its name, it takes it from nobody.
-    let mut is_new = true;
+    // The highest term that this gateway has had. Once it has one, it takes the name from older claims only.
+    let mut own_term = None;
     loop {
         // A connection that came instead of another may lead to a store that lost its data: everything is asked anew.
         let up = matches!(*link.borrow_and_update(), Link::Up(_));
@@ -59,13 +60,15 @@ pub(crate) async fn run(publisher: Arc<Publisher>) {
             match claim(&publisher, replaces.take()).await {
                 Ok(claimed) if claimed.term == Term(0) => pause = random::jitter(CLAIM_RETRY),
                 Ok(claimed) if claimed.owner == publisher.settings.epoch => {
-                    is_new = false;
+                    own_term = own_term.max(Some(claimed.term));
                     let was_out = *publisher.standing.borrow() != Standing::Admitted;
                     publisher.admit(claimed.term, was_out);
                     set_standing(&publisher, Standing::Admitted);
                     pause = publisher.settings.ttl;
                 }
-                Ok(claimed) if is_new => (replaces, pause) = (Some(claimed.term), Duration::ZERO),
+                Ok(claimed) if own_term.is_none_or(|own| claimed.term < own) => {
+                    (replaces, pause) = (Some(claimed.term), Duration::ZERO);
+                }
                 Ok(_) => {
                     publisher.leave();
                     set_standing(&publisher, Standing::Superseded);

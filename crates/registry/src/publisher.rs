@@ -150,14 +150,18 @@ impl Publisher {
             state.published.clear();
             state.core.remove_all_now(time::now());
         });
-        // One that was superseded has nothing to withdraw: its successor's entries stand there.
-        if *self.standing.borrow() != Standing::Superseded {
-            let mut pending = self.pending.subscribe();
-            // The time may run out; what is left then is the result.
-            let _ = time::timeout(limit, pending.wait_for(|pending| *pending == 0)).await;
-        }
+        let (mut pending, mut standing) = (self.pending.subscribe(), self.standing.subscribe());
+        // The time may run out; what is left then is the result.
+        let _ = time::timeout(limit, async {
+            tokio::select! {
+                _ = pending.wait_for(|pending| *pending == 0) => {}
+                _ = standing.wait_for(|standing| *standing == Standing::Superseded) => {}
+            }
+        })
+        .await;
         self.stop.send_replace(true);
-        self.pending()
+        // One that was superseded has nothing to withdraw: its successor's entries stand there.
+        if *self.standing.borrow() == Standing::Superseded { 0 } else { self.pending() }
     }
 
     pub(crate) fn pending(&self) -> usize {

@@ -3,9 +3,9 @@
 //! - A fresh route is used without a question.
 //! - An older one is used while it is read again in the background, as long as no lease of the entry can have passed twice.
 //! - A still older one is used only if the store does not answer, for an hour.
-//! - A target without holders is read again after a pause that doubles, so that an absent agent under load costs the
-//!   store next to nothing. Between two reads the answer is "nobody".
-//!
+//! - A target without holders is read again after a pause, so that an absent agent under load costs the store two reads a
+//!   second. Between two reads the answer is "nobody". The pause does not grow: whoever registers is found within it, however
+//!   long others have asked in vain.
 //! - "Nobody" right after somebody is not believed at once, unless a hop was tried in vain: it is also what a store says that
 //!   has just lost its data, and its gateways will have told it again before the doubt is over.
 //!
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::layout::{Holder, Target};
-use crate::limits::{ABSENT_PAUSE_MAX, ABSENT_PAUSE_MIN, ROUTE_FRESH, ROUTE_STALE_MAX, SUSPECT_PAUSE};
+use crate::limits::{ABSENT_PAUSE, ROUTE_FRESH, ROUTE_STALE_MAX, SUSPECT_PAUSE};
 
 /// Holders of one target, shared by everybody who asks.
 pub(crate) type Holders = Arc<[Holder]>;
@@ -42,8 +42,6 @@ struct Route {
     known: Option<(Holders, Instant)>,
     /// Before this time it is not read again.
     read_again_at: Instant,
-    /// Reads in a row that found nobody or failed.
-    fruitless: u32,
     /// The last read failed.
     failed: bool,
     /// Somebody followed it in vain since it was read.
@@ -110,27 +108,21 @@ impl Routes {
             && let Some(former) =
                 route.holders(now, doubt).filter(|former| !former.is_empty() && !route.suspect).cloned()
         {
-            route.read_again_at = now + ABSENT_PAUSE_MIN;
+            route.read_again_at = now + ABSENT_PAUSE;
             return former;
         }
-        let fruitless = if holders.is_empty() { self.fruitless(target).saturating_add(1) } else { 0 };
-        let pause = if holders.is_empty() { absent_pause(fruitless) } else { ROUTE_FRESH };
+        let pause = if holders.is_empty() { ABSENT_PAUSE } else { ROUTE_FRESH };
         let known = Some((holders.clone(), now));
-        self.insert(
-            target,
-            Route { known, read_again_at: now + pause, fruitless, failed: false, suspect: false },
-        );
+        self.insert(target, Route { known, read_again_at: now + pause, failed: false, suspect: false });
         holders
     }
 
     /// The store did not answer: what was known stays known.
     pub(crate) fn learn_failure(&mut self, now: Instant, target: &Target) {
-        let fruitless = self.fruitless(target).saturating_add(1);
         let former = self.route(target);
         let suspect = former.as_ref().is_some_and(|route| route.suspect);
         let known = former.and_then(|route| route.known.clone());
-        let read_again_at = now + absent_pause(fruitless);
-        self.insert(target, Route { known, read_again_at, fruitless, failed: true, suspect });
+        self.insert(target, Route { known, read_again_at: now + ABSENT_PAUSE, failed: true, suspect });
     }
 
     /// Somebody followed the route in vain. Returns whether to read it again now; if not, the next question will soon.
@@ -153,10 +145,6 @@ impl Routes {
         self.young.len() + self.old.len()
     }
 
-    fn fruitless(&mut self, target: &Target) -> u32 {
-        self.route(target).map_or(0, |route| route.fruitless)
-    }
-
     /// The route to a target, which thereby counts as used.
     fn route(&mut self, target: &Target) -> Option<&mut Route> {
         if let Some(route) = self.old.remove(target) {
@@ -173,12 +161,6 @@ impl Routes {
         self.young.insert(target.clone(), route);
         assert!(self.len() <= self.routes_max + 1, "two generations of half the limit each");
     }
-}
-
-/// The pause after this many fruitless reads in a row.
-fn absent_pause(fruitless: u32) -> Duration {
-    let doublings = fruitless.saturating_sub(1).min(u32::BITS - 1);
-    ABSENT_PAUSE_MIN.saturating_mul(1 << doublings).min(ABSENT_PAUSE_MAX)
 }
 
 #[cfg(test)]
@@ -231,7 +213,7 @@ mod tests {
         let later = start + TTL * 2;
         routes.learn_failure(later, &target);
         assert_eq!(routes.ask(later, &target), Advice::Serve(known.clone()));
-        assert_eq!(routes.ask(later + ABSENT_PAUSE_MIN, &target), Advice::ServeAndRead(known));
+        assert_eq!(routes.ask(later + ABSENT_PAUSE, &target), Advice::ServeAndRead(known));
         assert_eq!(routes.ask(start + ROUTE_STALE_MAX, &target), Advice::Read { fallback: None });
     }
 
@@ -240,7 +222,7 @@ mod tests {
         let (mut routes, start) = routes();
         routes.learn_failure(start, &target(0));
         assert_eq!(routes.ask(start, &target(0)), Advice::Unavailable);
-        assert_eq!(routes.ask(start + ABSENT_PAUSE_MIN, &target(0)), Advice::Read { fallback: None });
+        assert_eq!(routes.ask(start + ABSENT_PAUSE, &target(0)), Advice::Read { fallback: None });
     }
 
     #[test]
@@ -255,7 +237,7 @@ mod tests {
                 routes.learn(now, &target, Holders::default());
             }
         }
-        assert_eq!(reads, 13, "after 0, 250, 750 and 1750 ms, then every 2 s");
+        assert_eq!(reads, 40, "every 500 ms for 20 s");
     }
 
     #[test]
@@ -278,7 +260,7 @@ mod tests {
         let flushed = start + ROUTE_FRESH;
         assert_eq!(routes.learn(flushed, &target, nobody.clone()), known, "the store may have lost its data");
         assert_eq!(routes.ask(flushed, &target), Advice::Serve(known.clone()));
-        assert_eq!(routes.ask(flushed + ABSENT_PAUSE_MIN, &target), Advice::ServeAndRead(known.clone()));
+        assert_eq!(routes.ask(flushed + ABSENT_PAUSE, &target), Advice::ServeAndRead(known.clone()));
         assert_eq!(
             routes.learn(start + TTL / 3, &target, nobody.clone()),
             nobody,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bowline_model::{Epoch, GatewayId, ZoneName};
 
-use crate::limits;
+use crate::limits::{self, TOMBSTONE_TTL};
 
 /// Identity and times of one registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,14 @@ pub enum SettingsError {
     /// The times do not fit together.
     #[error("the times do not fit together")]
     Times(#[source] bowline_converge::SettingsError),
+    /// A write could reach the store after the tombstone of a later removal is gone.
+    #[error("with time-outs of {write:?} and {read:?} a write may outlive a tombstone of {TOMBSTONE_TTL:?}")]
+    TimeoutsTooLong {
+        /// The time-out of writes.
+        write: Duration,
+        /// The time-out of reads.
+        read: Duration,
+    },
 }
 
 impl Settings {
@@ -72,8 +80,13 @@ impl Settings {
     /// Checks what [`crate::Registry::start`] relies on.
     ///
     /// # Errors
-    /// [`SettingsError::Times`].
+    /// [`SettingsError::Times`], [`SettingsError::TimeoutsTooLong`].
     pub fn check(&self) -> Result<(), SettingsError> {
+        let (write, read) = (self.write_timeout, self.read_timeout);
+        // The store's clock is estimated from an answer, which may have been as long on its way as an answer may be.
+        if write.max(read).saturating_add(write).saturating_add(limits::LATE_SLACK) >= TOMBSTONE_TTL {
+            return Err(SettingsError::TimeoutsTooLong { write, read });
+        }
         self.converge().check().map_err(SettingsError::Times)
     }
 
@@ -97,12 +110,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_would_break_the_record_is_refused() {
+    fn what_would_break_the_record_or_the_fence_is_refused() {
         let check = |address: &str| {
             let (gateway, zone) = ("g1".parse().expect("a name"), "z1".parse().expect("a name"));
             Settings::new(gateway, zone, address).map(|settings| settings.check())
         };
         assert_eq!(check("10.0.0.1:7003"), Ok(Ok(())));
+        let (gateway, zone) = ("g1".parse().expect("a name"), "z1".parse().expect("a name"));
+        let mut patient = Settings::new(gateway, zone, "h:1").expect("an address");
+        patient.write_timeout = Duration::from_secs(5);
+        assert!(matches!(patient.check(), Err(SettingsError::TimeoutsTooLong { .. })));
         for address in ["", "a b:1", "a\n:1", "ä:1", &"x".repeat(301)] {
             assert_eq!(check(address), Err(SettingsError::PeerAddress { address: address.to_owned() }));
         }
