@@ -20,7 +20,7 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Tunnels of all agents together.
     pub tunnels: Tunnels,
-    /// Why gateways may be missing from the list, if that is so: the store did not say which there are.
+    /// Why the list of gateways may be old or incomplete, if that is so: the store did not say which there are.
     pub incomplete: Option<String>,
 }
 

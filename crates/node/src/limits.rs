@@ -68,6 +68,9 @@ pub const DATABASES_MAX: usize = 1_024;
 /// What a drain may take beyond its grace: the registry withdraws, and what was cut comes to its end.
 pub const DRAIN_SLACK: Duration = Duration::from_secs(5);
 
+/// Pause between two readings of the list of gateways.
+pub const GATEWAYS_PERIOD: Duration = Duration::from_secs(10);
+
 /// How long the development set-up waits for running streams when it is stopped.
 pub const DEV_GRACE: Duration = Duration::from_secs(2);
 

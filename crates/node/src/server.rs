@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::status::Shown;
 use crate::VERSION;
-use crate::limits::DRAIN_SLACK;
+use crate::limits::{DRAIN_SLACK, GATEWAYS_PERIOD};
 use crate::listen::{Bound, ListenError, bind};
 use crate::plan::{ServerPlan, TcpPlan};
 use crate::store::{Embedded, StoreRunError};
@@ -82,6 +82,7 @@ struct Ports {
 struct Parts {
     embedded: Option<Embedded>,
     gateway: Gateway,
+    registry: Registry,
     entry_metrics: bowline_entry::Metrics,
     admin: Admin,
     store_seen: Arc<AtomicBool>,
@@ -138,7 +139,8 @@ impl Server {
         let admin_router = bowline_api::router(parts.admin.clone());
         let Bound { listener, acceptor, .. } = ports.admin;
         let admin = spawn("admin", bowline_api::serve(listener, acceptor, admin_router, admin_stop.clone()));
-        let seen = spawn("store watch", watch_store(parts.client.clone(), parts.store_seen.clone()));
+        let watch = watch_store(parts.client.clone(), parts.registry.clone(), parts.store_seen.clone());
+        let watch = spawn("store watch", watch);
 
         let entries_stop = CancellationToken::new();
         let mut entries = serve_entries((ports.http, ports.tcp), &plan, &parts, &entries_stop);
@@ -160,7 +162,7 @@ impl Server {
             tracing::info!("drained");
         }
         drop((entries, tunnels));
-        seen.abort();
+        watch.abort();
         admin_stop.cancel();
         if let Err(error) = admin.await {
             tracing::error!(%error, "the admin port failed");
@@ -194,12 +196,22 @@ async fn store_failure(embedded: &mut Option<Embedded>) -> StoreRunError {
     }
 }
 
-/// Notes when the store has been reached for the first time.
-async fn watch_store(client: Client, seen: Arc<AtomicBool>) {
+/// Notes when the store has been reached for the first time. From then on it keeps the list of the other gateways young,
+/// so that a status can name them while the store is silent.
+async fn watch_store(client: Client, registry: Registry, seen: Arc<AtomicBool>) {
     let mut connection = client.connection();
-    let up = connection.wait_for(|connection| matches!(connection, Connection::Up { .. })).await;
-    // An error means that the client is gone, and with it the gateway.
-    seen.store(up.is_ok(), Ordering::Release);
+    let mut up = async || {
+        let up = connection.wait_for(|connection| matches!(connection, Connection::Up { .. }));
+        // An error means that the client is gone, and with it the gateway.
+        up.await.is_ok()
+    };
+    while up().await {
+        seen.store(true, Ordering::Release);
+        if let Err(error) = registry.gateways().await {
+            tracing::debug!(%error, "the list of gateways is not renewed");
+        }
+        bowline_rt::time::sleep(GATEWAYS_PERIOD).await;
+    }
 }
 
 fn serve_entries(
@@ -292,14 +304,14 @@ impl Parts {
             zone: plan.zone.clone(),
             address: peer_address,
             gateway: gateway.clone(),
-            registry,
+            registry: registry.clone(),
             store_seen: store_seen.clone(),
             serving: serving.clone(),
             leaving: leaving.clone(),
         };
         let admin =
             Admin { plane: Arc::new(shown), metrics: Arc::new(metrics), tokens: plan.admin_tokens.clone() };
-        Ok(Self { embedded, gateway, entry_metrics, admin, store_seen, serving, leaving, client })
+        Ok(Self { embedded, gateway, registry, entry_metrics, admin, store_seen, serving, leaving, client })
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bowline_rt::time;
 use tokio::sync::watch;
@@ -45,6 +45,8 @@ struct State {
     routes: Routes,
     /// The reads under way, and where their outcome will appear.
     reads: BTreeMap<Target, watch::Receiver<Option<Outcome>>>,
+    /// The last list of gateways that the store gave, and when.
+    gateways: Option<(Instant, Vec<GatewayEntry>)>,
 }
 
 /// Lookups by how they ended; each counted once.
@@ -73,7 +75,7 @@ impl Lookup {
         let routes = Routes::new(settings.routes_max, settings.ttl);
         Self {
             backend,
-            state: Mutex::new(State { routes, reads: BTreeMap::new() }),
+            state: Mutex::new(State { routes, reads: BTreeMap::new(), gateways: None }),
             wait_max: settings.read_timeout + LATE_SLACK,
             counters: LookupCounters::default(),
         }
@@ -118,7 +120,14 @@ impl Lookup {
         let mut gateways: Vec<GatewayEntry> =
             listing.entries.iter().filter_map(|(field, value)| parse_gateway(field, value)).collect();
         gateways.sort_by(|one, other| one.gateway.cmp(&other.gateway));
+        self.lock().gateways = Some((time::now(), gateways.clone()));
         Ok(gateways)
+    }
+
+    /// The last answer of [`Lookup::gateways`], and its age; nothing before the first.
+    pub(crate) fn remembered_gateways(&self) -> Option<(Duration, Vec<GatewayEntry>)> {
+        let (learnt_at, gateways) = self.lock().gateways.clone()?;
+        Some((time::now() - learnt_at, gateways))
     }
 
     pub(crate) fn routes(&self) -> usize {

@@ -82,6 +82,12 @@ impl Registry {
         self.lookup.gateways().await
     }
 
+    /// The last answer of [`Registry::gateways`] and its age, for when the store is silent; nothing before the first.
+    #[must_use]
+    pub fn remembered_gateways(&self) -> Option<(Duration, Vec<GatewayEntry>)> {
+        self.lookup.remembered_gateways()
+    }
+
     /// The identity of this incarnation of the gateway, as it stands in its entries.
     #[must_use]
     pub fn epoch(&self) -> Epoch {

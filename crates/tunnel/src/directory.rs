@@ -26,6 +26,10 @@ pub trait Directory: Send + Sync + 'static {
     fn suspect(&self, target: &Target, gateway: &GatewayId);
     /// All live gateways of the zone.
     fn gateways(&self) -> BoxFuture<'_, Result<Vec<GatewayEntry>, LookupError>>;
+    /// The last answer of [`Directory::gateways`] and its age, for when there is no newer one.
+    fn remembered_gateways(&self) -> Option<(Duration, Vec<GatewayEntry>)> {
+        None
+    }
     /// Keys whose copy in the store is not known to be right.
     fn pending(&self) -> usize;
     /// Whether the store answers.
@@ -49,6 +53,9 @@ impl Directory for Registry {
     }
     fn gateways(&self) -> BoxFuture<'_, Result<Vec<GatewayEntry>, LookupError>> {
         Box::pin(Registry::gateways(self))
+    }
+    fn remembered_gateways(&self) -> Option<(Duration, Vec<GatewayEntry>)> {
+        Registry::remembered_gateways(self)
     }
     fn pending(&self) -> usize {
         Registry::pending(self)

@@ -9,6 +9,7 @@ use bowline_rt::time::{now, timeout};
 use futures_util::stream::{self, StreamExt};
 use prost::Message;
 
+use crate::directory::{Directory, GatewayEntry};
 use crate::gateway::{Gateway, Inner};
 use crate::hop::client;
 use crate::limits;
@@ -31,7 +32,7 @@ pub struct GatewayReport {
 pub struct ZoneReport {
     /// One report for each gateway, by name.
     pub gateways: Vec<GatewayReport>,
-    /// Why the list of gateways may be incomplete: the store did not answer.
+    /// Why the list of gateways may be old or incomplete: the store did not answer.
     pub incomplete: Option<String>,
 }
 
@@ -43,7 +44,7 @@ impl Gateway {
     }
 
     /// The status of every live gateway of the zone, this one included, by name. Each is asked over its peer port; one that
-    /// does not answer is reported as such. If the store does not answer, only this gateway is known.
+    /// does not answer is reported as such. If the store does not answer, those are asked that it named last.
     pub async fn status_of_all(&self) -> Vec<GatewayReport> {
         self.zone_report().await.gateways
     }
@@ -56,8 +57,8 @@ impl Gateway {
             GatewayReport { gateway: own.clone(), address: String::new(), status: Ok(self.status()) };
         let (others, incomplete) = match timeout(limits::STATUS_TIMEOUT, inner.directory.gateways()).await {
             Ok(Ok(entries)) => (entries, None),
-            Ok(Err(error)) => (Vec::new(), Some(explain(&error))),
-            Err(elapsed) => (Vec::new(), Some(elapsed.to_string())),
+            Ok(Err(error)) => remembered(&*inner.directory, &explain(&error)),
+            Err(elapsed) => remembered(&*inner.directory, &elapsed.to_string()),
         };
         let others = others.into_iter().filter(|entry| entry.gateway != own);
         let mut gateways: Vec<GatewayReport> =
@@ -68,6 +69,16 @@ impl Gateway {
         gateways.push(own_report);
         gateways.sort_by(|a, b| a.gateway.cmp(&b.gateway));
         ZoneReport { gateways, incomplete }
+    }
+}
+
+/// What is known of the other gateways although the store did not answer, and what to say of it.
+fn remembered(directory: &dyn Directory, error: &str) -> (Vec<GatewayEntry>, Option<String>) {
+    match directory.remembered_gateways() {
+        Some((age, entries)) => {
+            (entries, Some(format!("{error}; this is the list of {}s ago", age.as_secs())))
+        }
+        None => (Vec::new(), Some(error.to_owned())),
     }
 }
 

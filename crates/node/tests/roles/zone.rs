@@ -137,10 +137,20 @@ async fn any_gateway_reaches_the_agent_and_a_drain_moves_it() {
     })
     .await;
 
+    // A gateway that is known stays in the list when the store is silent.
+    let (third, running_third) = gateway("g3", store).await;
+    until("g3 is known", async || (status(second.admin).await.gateways.len() == 2).then_some(())).await;
+    running_store.end().await;
+    let seen = status(second.admin).await;
+    let names: Vec<_> = seen.gateways.iter().map(|gateway| (gateway.name.as_str(), gateway.state)).collect();
+    assert_eq!(names, [("g2", State::Up), ("g3", State::Up)]);
+    assert_eq!(seen.gateways[1].address, third.peers.to_string());
+    assert!(seen.incomplete.is_some_and(|reason| reason.contains("s ago")), "it may be old");
+
     both.end().await;
     running_second.end().await;
+    running_third.end().await;
     running_demo.end().await;
-    running_store.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
