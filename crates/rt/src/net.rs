@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::time::timeout;
+use crate::time::{Instant, now, timeout};
 
 pub use imp::TcpStream;
 
@@ -65,22 +65,33 @@ pub async fn connect(address: SocketAddr, limit: Duration) -> io::Result<TcpStre
     Ok(stream)
 }
 
-/// Connects to `host:port`, trying the addresses of the host in turn, within `limit` in all.
+/// Connects to `host:port`, trying the addresses of the host in turn, within `limit` in all. An address that does not answer
+/// leaves time for those behind it.
 ///
 /// # Errors
 /// That of the last address tried, one of name resolution, or [`io::ErrorKind::TimedOut`].
 pub async fn connect_host(host: &str, limit: Duration) -> io::Result<TcpStream> {
-    let attempt = async {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
-        for address in resolve(host).await? {
-            match connect(address, limit).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
+    let deadline = now() + limit;
+    let addresses = timeout(limit, resolve(host)).await.map_err(timed_out)??;
+    connect_any(host, &addresses, deadline, connect).await
+}
+
+/// Tries the addresses in turn; each may use an equal share of the time that is left.
+async fn connect_any<T, F: Future<Output = io::Result<T>>>(
+    host: &str,
+    addresses: &[SocketAddr],
+    deadline: Instant,
+    connect: impl Fn(SocketAddr, Duration) -> F,
+) -> io::Result<T> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+    for (tried, address) in addresses.iter().enumerate() {
+        let shares = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        match connect(*address, deadline.saturating_duration_since(now()) / shares).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
         }
-        Err(last)
-    };
-    timeout(limit, attempt).await.map_err(timed_out)?
+    }
+    Err(last)
 }
 
 /// The addresses of `host:port`.
@@ -180,4 +191,35 @@ mod imp {
     pub fn tune(_stream: &TcpStream) {}
 
     pub fn reset_on_close(_stream: &TcpStream) {}
+}
+
+#[cfg(all(test, not(feature = "sim")))]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn addresses_that_do_not_answer_leave_time_for_the_others() {
+        let limit = Duration::from_secs(1);
+        let addresses: Vec<SocketAddr> =
+            (1..=3).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
+        let check = async |answers: u16, expected: Option<u16>| {
+            let connect = async |address: SocketAddr, limit: Duration| {
+                let answer = async {
+                    if address.port() != answers {
+                        std::future::pending::<()>().await;
+                    }
+                    address.port()
+                };
+                timeout(limit, answer).await.map_err(timed_out)
+            };
+            let started = now();
+            let connected = connect_any("h", &addresses, started + limit, connect).await;
+            assert_eq!(connected.ok(), expected);
+            assert!(now() - started <= limit + Duration::from_millis(3));
+        };
+        for port in 1..=3 {
+            check(port, Some(port)).await;
+        }
+        check(4, None).await;
+    }
 }
