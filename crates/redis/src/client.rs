@@ -86,12 +86,12 @@ impl Client {
     /// # Errors
     /// [`CallError`], which says what is known about the command.
     pub async fn call(&self, command: Command) -> Result<Frame, CallError> {
-        let outcome = self.run(&command).await;
+        let outcome = self.run(command, || None).await;
         self.shared.metrics.count_call(&outcome);
         outcome
     }
 
-    /// Runs a script: by its digest, and in full on a server that does not know it.
+    /// Runs a script: by its digest, and in full on a server that does not know it, within one deadline.
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -101,12 +101,10 @@ impl Client {
         keys: &[&[u8]],
         arguments: &[&[u8]],
     ) -> Result<Frame, CallError> {
-        match self.call(script.by_digest(keys, arguments)).await {
-            Err(CallError::Server(error)) if error.code == "NOSCRIPT" => {
-                self.call(script.by_source(keys, arguments)).await
-            }
-            outcome => outcome,
-        }
+        let in_full = || Some(script.by_source(keys, arguments));
+        let outcome = self.run(script.by_digest(keys, arguments), in_full).await;
+        self.shared.metrics.count_call(&outcome);
+        outcome
     }
 
     /// Whether there is a connection, now and from now on.
@@ -132,21 +130,36 @@ impl Client {
         &self.shared.address
     }
 
-    async fn run(&self, command: &Command) -> Result<Frame, CallError> {
-        let settings = &self.shared.settings;
-        command.check(settings.in_flight_bytes_max as usize)?;
+    /// Runs a command; in place of one that names a script which the server does not know, what `in_full` makes.
+    async fn run(
+        &self,
+        mut command: Command,
+        in_full: impl FnOnce() -> Option<Command>,
+    ) -> Result<Frame, CallError> {
         let started = now();
-        let deadline = started + command.deadline_or(settings.call_deadline);
-        let mut resends = 0;
+        let deadline = started + command.deadline_or(self.shared.settings.call_deadline);
+        let (mut in_full, mut resends) = (Some(in_full), 0);
         // Once an attempt was lost, no later one can make it unsent (INV-DRV-ONCE).
         let mut lost: Option<Death> = None;
+        let in_spite_of = |lost: Option<Death>, error: CallError| match lost {
+            Some(death) if error.had_no_effect() => Unknown::Lost(death).into(),
+            _ => error,
+        };
         loop {
-            let answer = match self.send(command, started, deadline).await {
+            let answer = match self.send(&command, started, deadline).await {
                 Ok(answer) => answer,
-                Err(error) => return Err(lost.map_or(error.into(), |death| Unknown::Lost(death).into())),
+                Err(error) => return Err(in_spite_of(lost, error.into())),
             };
             match answer.await.unwrap_or(Delivery::Lost(Fate::Unknown, Death::Stopped)) {
-                Delivery::Answer(Frame::Error(text)) => return Err(ServerError::new(&text).into()),
+                Delivery::Answer(Frame::Error(text)) => {
+                    let error = ServerError::new(&text);
+                    let in_full = if error.code == "NOSCRIPT" { in_full.take() } else { None };
+                    match in_full.and_then(|in_full| in_full()) {
+                        Some(whole) => command = whole,
+                        None => return Err(in_spite_of(lost, error.into())),
+                    }
+                    continue;
+                }
                 Delivery::Answer(frame) => return Ok(frame),
                 Delivery::Expired => return Err(Unknown::Deadline.into()),
                 // Ends with the deadline, because the next round has to wait for another connection.
@@ -168,6 +181,7 @@ impl Client {
         started: Instant,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<Delivery>, NotSent> {
+        command.check(self.shared.settings.in_flight_bytes_max as usize)?;
         if let Some(answer) = self.try_send(command, deadline) {
             return Ok(answer);
         }

@@ -198,6 +198,40 @@ async fn a_lost_call_that_finds_no_second_connection_stays_unknown() {
     assert_eq!(outcome, Err(Unknown::Lost(Death::Closed).into()));
 }
 
+/// A server that was restarted refuses for a while. That says nothing about the attempt before the restart.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_the_second_attempt_does_not_make_the_first_unsent() {
+    let (client, mut connections) = client(|_| {});
+    let command = Command::new("EVAL").arg("x").idempotent();
+    let (outcome, ()) = tokio::join!(client.call(command), async {
+        Server::accept(&mut connections).await.request().await.unwrap();
+        let mut second = Server::accept(&mut connections).await;
+        second.request().await.unwrap();
+        second.reply(&Frame::error("LOADING Redis is loading the dataset in memory")).await;
+    });
+    let error = outcome.unwrap_err();
+    assert!(!error.had_no_effect(), "INV-DRV-ONCE: {error}");
+    assert_eq!(error, Unknown::Lost(Death::Closed).into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_attempts_of_a_script_share_one_deadline() {
+    let (client, mut connections) = client(|_| {});
+    let script = Script::new("return 1").deadline(Duration::from_secs(1));
+    let started = now();
+    let timed = async { (client.eval(&script, &[b"key"], &[]).await, now() - started) };
+    let ((outcome, took), ()) = tokio::join!(timed, async {
+        let mut server = Server::accept(&mut connections).await;
+        server.request().await.unwrap();
+        bowline_rt::time::sleep(Duration::from_millis(900)).await;
+        server.reply(&Frame::error("NOSCRIPT No matching script")).await;
+        assert_eq!(server.request().await.unwrap()[0], "EVAL");
+        bowline_rt::time::sleep(Duration::from_millis(900)).await;
+    });
+    assert_eq!(outcome, Err(Unknown::Deadline.into()));
+    assert!(took < Duration::from_millis(1_010), "{took:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deadline_that_passes_after_sending_leaves_the_outcome_unknown_and_shifts_nobody() {
     let (client, mut connections) = client(|_| {});

@@ -13,8 +13,14 @@
 //!
 //! The core knows no clock and no socket: every instant comes as an argument, and [`EpochCore::poll_timeout`] says when it
 //! wants to be asked again. `T` stands for a caller.
+//!
+//! It is public for those who bring their own connection, be it a socket or a schedule of a test. The order of calls:
+//! [`EpochCore::append`] what is to be sent; hand [`EpochCore::outgoing`] to the socket and tell with
+//! [`EpochCore::handed_over`]; read into [`EpochCore::read_buffer`], tell with [`EpochCore::received`], and take all of
+//! [`EpochCore::poll_event`]; [`EpochCore::bury`] it when [`EpochCore::death`] says so, and make another.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use bowline_model::Epoch;
@@ -23,7 +29,7 @@ use bytes::{Buf, BytesMut};
 
 use crate::command::Command;
 use crate::config::Config;
-use crate::error::Death;
+use crate::error::{Death, NotSent};
 use crate::handshake::{Handshake, HandshakeError, ServerInfo};
 use crate::limits::{
     READ_BUFFER_KEPT_BYTES, READ_BYTES, READ_BYTES_MIN, SILENCE_CHECKS, WRITE_BUFFER_KEPT_BYTES,
@@ -32,25 +38,44 @@ use crate::table::Shape;
 
 /// A request of a caller whose bytes stand in a buffer.
 #[derive(Debug)]
-pub(crate) struct Pending<T> {
+pub struct Pending<T> {
     /// Who waits for the answer.
-    pub caller: T,
+    pub(crate) caller: T,
     /// Bytes of the request.
-    pub size_bytes: usize,
+    pub(crate) size_bytes: usize,
     /// Types of answer that are possible.
-    pub shape: Shape,
+    pub(crate) shape: Shape,
     /// When the caller stops waiting.
-    pub deadline: Instant,
+    pub(crate) deadline: Instant,
+}
+
+impl<T> Pending<T> {
+    /// Appends `command` to `bytes`. `caller` waits for the answer until `deadline`.
+    ///
+    /// # Errors
+    /// A command that may not use a shared connection.
+    pub fn encode(
+        command: &Command,
+        caller: T,
+        deadline: Instant,
+        bytes: &mut BytesMut,
+    ) -> Result<Self, NotSent> {
+        command.check(usize::MAX)?;
+        command.write_to(bytes);
+        Ok(Self { caller, size_bytes: command.size_bytes(), shape: command.shape(), deadline })
+    }
 }
 
 /// What comes out of a core.
 #[derive(Debug)]
-pub(crate) enum Event<T> {
+pub enum Event<T> {
     /// An answer. The room that the request took is free again, whether its caller still waits or not.
     Answer {
         /// `None` if the deadline has passed before.
         caller: Option<T>,
+        /// The answer.
         frame: Frame,
+        /// Bytes of the request.
         size_bytes: usize,
     },
     /// A deadline passed. The answer is still owed, and so the room is not free.
@@ -61,7 +86,7 @@ pub(crate) enum Event<T> {
 
 /// What became of a request in flight when its epoch died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// No byte of it was handed to the socket.
     NotSent,
     /// It may have been executed.
@@ -95,8 +120,7 @@ struct Patience {
 }
 
 /// See the module.
-#[derive(Debug)]
-pub(crate) struct EpochCore<T> {
+pub struct EpochCore<T> {
     id: Epoch,
     protocol: Protocol,
     handshake: Option<Handshake>,
@@ -163,7 +187,7 @@ impl<T> EpochCore<T> {
     }
 
     /// What the server said, if it refused the introduction.
-    pub fn take_handshake_error(&mut self) -> Option<HandshakeError> {
+    pub(crate) fn take_handshake_error(&mut self) -> Option<HandshakeError> {
         self.handshake_error.take()
     }
 
@@ -413,6 +437,17 @@ impl<T> EpochCore<T> {
                 self.next_deadline = Some(self.next_deadline.map_or(*deadline, |next| next.min(*deadline)));
             }
         }
+    }
+}
+
+/// Without the buffers, which hold secrets.
+impl<T> fmt::Debug for EpochCore<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EpochCore")
+            .field("id", &self.id)
+            .field("owed", &self.owed())
+            .field("death", &self.death)
+            .finish_non_exhaustive()
     }
 }
 

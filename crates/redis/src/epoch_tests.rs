@@ -418,6 +418,14 @@ fn an_idle_connection_is_probed() {
 }
 
 #[test]
+fn debug_shows_no_secret() {
+    let config = Config::from_url("redis://:hunter2@h").unwrap();
+    let core = EpochCore::<Number>::new(Epoch::from_bits(7), &config, bowline_rt::time::now());
+    assert!(String::from_utf8_lossy(core.outgoing()).contains("hunter2"));
+    assert!(!format!("{core:?}").contains("hunter2"));
+}
+
+#[test]
 fn a_refused_introduction_is_told_and_ends_the_epoch() {
     let mut core = EpochCore::<Number>::new(Epoch::from_bits(1), &config(false), bowline_rt::time::now());
     core.handed_over(core.outgoing().len());

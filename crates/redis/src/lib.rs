@@ -2,7 +2,7 @@
 //! reach the wrong caller.
 //!
 //! From the inside out:
-//! - `epoch`: the life of one connection as a state machine without I/O. It keeps INV-DRV-OWN, INV-DRV-CANCEL, INV-DRV-ONCE.
+//! - [`epoch`]: the life of one connection as a state machine without I/O. It keeps INV-DRV-OWN, INV-DRV-CANCEL, INV-DRV-ONCE.
 //! - `handshake`: how it introduces itself. `table`: what is known about commands.
 //! - `intake`: where callers put requests in; keeps INV-DRV-BOUND. `link`: moves the bytes.
 //! - `reconnect`: one connection after the other, for ever.
@@ -18,7 +18,7 @@ pub mod limits;
 mod client;
 mod command;
 mod config;
-mod epoch;
+pub mod epoch;
 mod error;
 mod handshake;
 mod intake;
