@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bowline_identity::tls::Acceptor;
 use bowline_model::GatewayId;
 use bowline_rt::net::Listener;
-use bowline_rt::time::{now, timeout};
+use bowline_rt::time::{now, sleep, timeout};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -118,7 +118,19 @@ impl Gateway {
         let inner = &self.inner;
         inner.draining.send_replace(true);
         tracing::info!(agents = inner.agents.len(), streams = inner.places.taken(), "draining");
-        if timeout(grace, self.empty()).await.is_err() {
+        // An agent that has nowhere else to go is served while there is something to serve, and not waited for.
+        let stay = inner.settings.drain_jitter + inner.settings.move_time;
+        let done = async {
+            tokio::select! {
+                biased;
+                () = self.until(|agents, streams| agents == 0 && streams == 0) => {}
+                () = async {
+                    sleep(stay).await;
+                    self.until(|_, streams| streams == 0).await;
+                } => {}
+            }
+        };
+        if timeout(grace, done).await.is_err() {
             let (agents, streams) = (inner.agents.len(), inner.places.taken());
             tracing::warn!(agents, streams, "the grace time is over; what is left is cut");
         }
@@ -126,8 +138,8 @@ impl Gateway {
         inner.stop.cancel();
     }
 
-    /// Waits until no agent is attached and no stream runs.
-    async fn empty(&self) {
+    /// Waits until the numbers of agents and of streams are as wanted.
+    async fn until(&self, wanted: impl Fn(usize, usize) -> bool) {
         loop {
             // Registered before the look, so that what changes in between is not missed.
             let gone = self.inner.agents.gone.notified();
@@ -135,7 +147,7 @@ impl Gateway {
             tokio::pin!(gone, freed);
             gone.as_mut().enable();
             freed.as_mut().enable();
-            if self.inner.agents.len() == 0 && self.inner.places.taken() == 0 {
+            if wanted(self.inner.agents.len(), self.inner.places.taken()) {
                 return;
             }
             tokio::select! {

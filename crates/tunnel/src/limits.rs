@@ -126,5 +126,10 @@ pub const STATUS_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// Longest random wait that a draining gateway asks of its agents, so that they do not all move at once.
 pub const DRAIN_JITTER: Duration = Duration::from_secs(2);
+
+/// How long after that an agent may take to move. A gateway that drains and serves no stream ends then, although agents
+/// are attached that found no other gateway.
+pub const MOVE_TIME: Duration = Duration::from_secs(3);
+
 /// Longest wait for the registry to withdraw everything at the end of a drain.
 pub const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(2);

@@ -57,6 +57,8 @@ pub struct Settings {
     pub login_timeout: Duration,
     /// Longest random wait of an agent before it leaves a draining gateway.
     pub drain_jitter: Duration,
+    /// How long after that an agent without streams is waited for; see [`limits::MOVE_TIME`].
+    pub move_time: Duration,
 }
 
 impl Settings {
@@ -81,6 +83,7 @@ impl Settings {
             preamble_timeout: limits::PREAMBLE_TIMEOUT,
             login_timeout: limits::LOGIN_TIMEOUT,
             drain_jitter: limits::DRAIN_JITTER,
+            move_time: limits::MOVE_TIME,
         }
     }
 }

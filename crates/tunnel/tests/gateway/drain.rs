@@ -68,6 +68,19 @@ async fn the_grace_time_bounds_a_drain_and_a_stubborn_agent_is_served_until_then
 }
 
 #[tokio::test]
+async fn an_agent_that_stays_without_a_stream_is_not_waited_for() {
+    let zone = Zone::default();
+    let move_soon = |settings: &mut bowline_tunnel::Settings| {
+        settings.drain_jitter = Duration::from_millis(10);
+        settings.move_time = Duration::from_millis(40);
+    };
+    let rig = start(&zone, "g1", move_soon).await;
+    let _stubborn = log_in(rig.agents, Login::new("a", &["web"])).await.unwrap();
+    soon("the end of the drain", rig.gateway.drain(BOUND)).await;
+    assert!(!zone.holds("g1", "a"));
+}
+
+#[tokio::test]
 async fn a_stream_for_another_gateway_that_a_drain_cuts_does_not_look_whole() {
     let zone = Zone::default();
     let near = start(&zone, "near", |_| {}).await;
