@@ -16,7 +16,6 @@ pub(super) const REASON: HeaderName = HeaderName::from_static("bowline-reason");
 /// Names, in a CONNECT request, the agent whose service is meant.
 pub(crate) const AGENT: HeaderName = HeaderName::from_static("bowline-agent");
 
-const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -43,9 +42,18 @@ pub(super) struct Origin<'a> {
 }
 
 /// The protocol that a message wants to change to, if it does.
+///
+/// `h2c` is not passed on: what a client then said in HTTP/2 would reach the service without any of the changes that are
+/// made here. RFC 9113 (3.1) has done away with it anyway.
 pub(super) fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
     let asks = connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"));
-    if asks { headers.get(UPGRADE).cloned() } else { None }
+    let is_http2 = list(headers, &UPGRADE).any(|protocol| protocol.eq_ignore_ascii_case("h2c"));
+    if asks && !is_http2 { headers.get(UPGRADE).cloned() } else { None }
+}
+
+/// Whether the body is coded by more than `chunked`. Taking that off would need to understand it.
+pub(super) fn has_foreign_coding(headers: &HeaderMap) -> bool {
+    list(headers, &TRANSFER_ENCODING).any(|coding| !coding.eq_ignore_ascii_case("chunked"))
 }
 
 /// The id that a client gave its request, if it is fit to be carried on.
@@ -103,7 +111,8 @@ fn insert_forwarded(headers: &mut HeaderMap, origin: &Origin<'_>) {
             addresses.push_str(", ");
         }
     } else {
-        for name in [FORWARDED, X_FORWARDED_HOST, X_FORWARDED_PROTO] {
+        let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
+        for name in claims {
             headers.remove(name);
         }
     }
@@ -116,6 +125,12 @@ fn insert_forwarded(headers: &mut HeaderMap, origin: &Origin<'_>) {
     if let Ok(host) = HeaderValue::from_str(origin.host) {
         headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
+}
+
+/// Whether a field says where a request came from. Services that speak CGI or WSGI take `_` for `-`.
+fn is_claim(name: &HeaderName) -> bool {
+    let name = name.as_str().replace('_', "-");
+    name.starts_with("x-forwarded-") || name == "forwarded" || name == "x-real-ip"
 }
 
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
@@ -182,6 +197,9 @@ mod tests {
                 ("x-forwarded-for", "10.0.0.1"),
                 ("x-forwarded-proto", "http"),
                 ("forwarded", "for=10.0.0.1"),
+                ("x-forwarded-port", "22"),
+                ("x_forwarded_for", "10.0.0.1"),
+                ("x-real-ip", "10.0.0.1"),
             ],
             false,
             &[
@@ -224,5 +242,17 @@ mod tests {
         for_client(&mut headers, &RequestId::parse("r1").unwrap(), upgrade);
         assert_eq!(lines(&headers), ["connection: upgrade", "upgrade: websocket", "x-request-id: r1"]);
         assert_eq!(upgrade_of(&map(&[("upgrade", "websocket")])), None);
+        assert_eq!(upgrade_of(&map(&[("connection", "upgrade"), ("upgrade", "h2c")])), None);
+        assert_eq!(upgrade_of(&map(&[("connection", "upgrade"), ("upgrade", "websocket, H2C")])), None);
+    }
+
+    #[test]
+    fn only_chunked_is_taken_off() {
+        let check = |value, expected| {
+            assert_eq!(has_foreign_coding(&map(&[("transfer-encoding", value)])), expected, "{value}");
+        };
+        check("Chunked", false);
+        check("gzip, chunked", true);
+        assert!(!has_foreign_coding(&HeaderMap::new()));
     }
 }

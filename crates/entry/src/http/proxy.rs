@@ -148,9 +148,12 @@ async fn forward<O: Opener>(
     flight: &mut Flight,
     mut request: Request<Incoming>,
 ) -> Result<Response<Download>, Failure> {
-    let host = route::host_of(&request)?;
+    let host = route::host_of(&shared.settings, &request)?;
     let destination = route::destination_of(&shared.settings, &host)?;
     flight.is_for(&destination);
+    if headers::has_foreign_coding(request.headers()) {
+        return Err(Failure::new(Reason::BadRequest, "its body is coded by more than `chunked`"));
+    }
     let upgrade =
         if request.version() == Version::HTTP_11 { headers::upgrade_of(request.headers()) } else { None };
     let client_upgrade = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));

@@ -2,7 +2,7 @@
 
 use bowline_model::{AgentId, Reason, ServiceName};
 use http::Request;
-use http::header::{HOST, HeaderMap};
+use http::header::{HOST, HeaderMap, HeaderValue};
 
 use super::Settings;
 use super::headers::AGENT;
@@ -11,20 +11,29 @@ use crate::destination::Destination;
 
 /// The host that a request names, as the client sent it: the target's if there is one, else the header's.
 ///
-/// Two `Host` fields are refused (RFC 9112, 3.2): who reads the other one would see another request.
-pub(super) fn host_of<B>(request: &Request<B>) -> Result<String, Failure> {
+/// Two `Host` fields are refused (RFC 9112, 3.2), and none, and user information in it (RFC 9110, 4.2.4): who reads the
+/// other one, or the other part, would see another request.
+pub(super) fn host_of<B>(settings: &Settings, request: &Request<B>) -> Result<String, Failure> {
     let mut fields = request.headers().get_all(HOST).iter();
     let field = fields.next();
     if fields.next().is_some() {
         return Err(Failure::new(Reason::BadRequest, "it has more than one host header"));
     }
-    if let Some(authority) = request.uri().authority() {
-        return Ok(authority.as_str().to_owned());
-    }
-    match field.map(|field| field.to_str()) {
-        Some(Ok(host)) => Ok(host.to_owned()),
-        Some(Err(_)) => Err(Failure::new(Reason::BadRequest, "its host header is not text")),
-        None => Ok(String::new()),
+    let host = match (request.uri().authority(), field.map(HeaderValue::to_str)) {
+        (Some(authority), _) => authority.as_str(),
+        (None, Some(Ok(host))) => host,
+        (None, Some(Err(_))) => return Err(Failure::new(Reason::BadRequest, "its host header is not text")),
+        (None, None) => "",
+    };
+    match host {
+        "" => {
+            let detail = format!("it names no host; a host looks like <service>.{}", settings.domain);
+            Err(Failure::new(Reason::BadRequest, detail))
+        }
+        host if host.contains('@') => {
+            Err(Failure::new(Reason::BadRequest, "its host has a part before an @, which no host has"))
+        }
+        host => Ok(host.to_owned()),
     }
 }
 
@@ -63,19 +72,14 @@ pub(super) fn connect_destination_of(
 
 fn unknown(settings: &Settings, host: &str) -> Failure {
     let domain = &settings.domain;
-    let detail = if host.is_empty() {
-        format!("the request names no host; a host looks like <service>.{domain}")
-    } else {
-        // What a client sent goes back to it, but not at any length.
-        let shown: String = host.chars().take(100).collect();
-        format!("{shown:?} is not <service>.{domain} and not a configured route")
-    };
+    // What a client sent goes back to it, but not at any length.
+    let shown: String = host.chars().take(100).collect();
+    let detail = format!("{shown:?} is not <service>.{domain} and not a configured route");
     Failure::new(Reason::HostUnknown, detail)
 }
 
-/// Lower case, without a port, a trailing dot, or user information.
+/// Lower case, without a port or a trailing dot.
 fn normalised(host: &str) -> String {
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
@@ -115,6 +119,7 @@ mod tests {
         check("svc.bowline", None);
         check("web", None);
         check("[::1]:80", None);
+        check("a@web.svc.bowline", None);
         check("-.svc.bowline", None);
         check("", None);
     }
@@ -141,19 +146,22 @@ mod tests {
 
     #[test]
     fn who_names_no_host_learns_what_hosts_look_like() {
-        let text = destination_of(&settings(), "").unwrap_err().detail;
+        let text = host_of(&settings(), &Request::get("/").body(()).unwrap()).unwrap_err().detail;
         assert!(text.contains("<service>.svc.bowline"), "{text}");
     }
 
     #[test]
     fn the_target_outranks_the_header_and_two_headers_are_refused() {
         let check = |request: http::request::Builder, expected: Result<&str, ()>| {
-            let host = host_of(&request.body(()).unwrap());
+            let host = host_of(&settings(), &request.body(()).unwrap());
             assert_eq!(host.as_deref().map_err(|_| ()), expected);
         };
         check(Request::get("/").header("host", "a"), Ok("a"));
         check(Request::get("http://b:1/").header("host", "a"), Ok("b:1"));
-        check(Request::get("/"), Ok(""));
+        check(Request::get("/"), Err(()));
+        check(Request::get("/").header("host", ""), Err(()));
+        check(Request::get("/").header("host", "other@a"), Err(()));
+        check(Request::get("http://other@b/").header("host", "a"), Err(()));
         check(Request::get("/").header("host", "a").header("host", "b"), Err(()));
         check(Request::get("/").header("host", b"\xff".as_slice()), Err(()));
     }

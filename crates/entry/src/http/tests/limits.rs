@@ -169,9 +169,11 @@ async fn what_is_not_http_or_too_much_of_it_is_refused() {
     let smuggled = "content-length: 3\r\ncontent-length: 4\r\n";
     assert_eq!(status(&world.get(smuggled).await), 400);
     assert_eq!(status(&world.get("host: other\r\n").await), 400);
+    let coded = "transfer-encoding: gzip, chunked\r\n";
+    assert_eq!(status(&world.get(coded).await), 400);
     let nowhere = world.ask("GET / HTTP/1.1\r\nconnection: close\r\n\r\n").await;
-    assert_eq!(status(&nowhere), 404);
-    assert_has(&nowhere, "bowline-reason: host_unknown\r\n");
+    assert_eq!(status(&nowhere), 400);
+    assert_has(&nowhere, "bowline-reason: bad_request\r\n");
     assert_has(&nowhere, "<service>.svc.bowline");
     assert_eq!(world.opener.opened(), 0);
     // And it still serves.
