@@ -11,4 +11,5 @@ pub mod checker;
 pub mod draw;
 pub mod explore;
 pub mod lost_registration;
+pub mod mixed_replies;
 pub mod trace;

@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 
 use bowline_incidents::explore::{Report, Subject, explore, shortest};
-use bowline_incidents::lost_registration;
+use bowline_incidents::{lost_registration, mixed_replies};
 use clap::Parser;
 
 /// Runs without `--runs`: a few seconds, built without optimisation.
@@ -33,7 +33,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let Some(subjects) = subjects(arguments.number) else {
-        eprintln!("incident {} cannot be replayed yet; this version has incident 1", arguments.number);
+        eprintln!("incident {} cannot be replayed yet; this version has incidents 1 and 2", arguments.number);
         return ExitCode::from(2);
     };
     let mut all_well = true;
@@ -47,7 +47,11 @@ fn main() -> ExitCode {
 }
 
 fn subjects(number: u8) -> Option<&'static [Subject]> {
-    (number == 1).then_some(&lost_registration::SUBJECTS)
+    match number {
+        1 => Some(&lost_registration::SUBJECTS),
+        2 => Some(&mixed_replies::SUBJECTS),
+        _ => None,
+    }
 }
 
 /// Shows how a mutant fails, if that was asked for, and how the design does, always.

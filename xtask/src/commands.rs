@@ -10,7 +10,7 @@ use crate::process::{cargo, cargo_sharing_target, run};
 use crate::tools;
 
 /// The incidents that this version can replay; see `docs` for what each is.
-pub const INCIDENTS: [u8; 1] = [1];
+pub const INCIDENTS: [u8; 2] = [1, 2];
 
 /// Arguments of `sim`.
 #[derive(Debug, Args)]
