@@ -412,7 +412,7 @@ mod tests {
             &entry("kind = \"client\"\nagent = \"a\""),
             "line 3: an entry of kind client has no agent",
         );
-        check_refused(&entry("kind = \"agent\"\nagent = \"A\""), "line 3: a agent name has lower-case");
+        check_refused(&entry("kind = \"agent\"\nagent = \"A\""), "line 3: agent names have lower-case");
         check_refused(
             &entry("kind = \"agent\"\nagent = \"bwl_12\""),
             "line 3: agent is the id of an agent, not a token",

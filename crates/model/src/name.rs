@@ -12,13 +12,13 @@ use crate::limits::NAME_BYTES_MAX;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The text has no characters.
-    #[error("a {kind} name must not be empty")]
+    #[error("{kind} names must not be empty")]
     Empty {
         /// What was being named.
         kind: &'static str,
     },
     /// The text is longer than a DNS label.
-    #[error("a {kind} name has at most {NAME_BYTES_MAX} characters, this one has {length}")]
+    #[error("{kind} names have at most {NAME_BYTES_MAX} characters, this one has {length}")]
     TooLong {
         /// What was being named.
         kind: &'static str,
@@ -27,7 +27,7 @@ pub enum NameError {
     },
     /// The text holds a character that a DNS label cannot hold at that place.
     #[error(
-        "a {kind} name has lower-case letters, digits and inner hyphens only; {text:?} has {character:?} at position {position}"
+        "{kind} names have lower-case letters, digits and inner hyphens only; {text:?} has {character:?} at position {position}"
     )]
     Character {
         /// What was being named.
@@ -146,36 +146,36 @@ mod tests {
         check("web", Ok(()));
         check("a-1", Ok(()));
         check(&"x".repeat(63), Ok(()));
-        check("", Err("a service name must not be empty"));
-        check(&"x".repeat(64), Err("a service name has at most 63 characters, this one has 64"));
+        check("", Err("service names must not be empty"));
+        check(&"x".repeat(64), Err("service names have at most 63 characters, this one has 64"));
         check(
             "Web",
             Err(
-                "a service name has lower-case letters, digits and inner hyphens only; \"Web\" has 'W' at position 1",
+                "service names have lower-case letters, digits and inner hyphens only; \"Web\" has 'W' at position 1",
             ),
         );
         check(
             "-a",
             Err(
-                "a service name has lower-case letters, digits and inner hyphens only; \"-a\" has '-' at position 1",
+                "service names have lower-case letters, digits and inner hyphens only; \"-a\" has '-' at position 1",
             ),
         );
         check(
             "a-",
             Err(
-                "a service name has lower-case letters, digits and inner hyphens only; \"a-\" has '-' at position 2",
+                "service names have lower-case letters, digits and inner hyphens only; \"a-\" has '-' at position 2",
             ),
         );
         check(
             "a.b",
             Err(
-                "a service name has lower-case letters, digits and inner hyphens only; \"a.b\" has '.' at position 2",
+                "service names have lower-case letters, digits and inner hyphens only; \"a.b\" has '.' at position 2",
             ),
         );
         check(
             "ä",
             Err(
-                "a service name has lower-case letters, digits and inner hyphens only; \"ä\" has 'ä' at position 1",
+                "service names have lower-case letters, digits and inner hyphens only; \"ä\" has 'ä' at position 1",
             ),
         );
     }

@@ -157,8 +157,10 @@ impl<T: RoleConfig> Loaded<T> {
         ConfigError { findings: findings.collect() }
     }
 
+    /// A flag may have set the key or a list around it (`--join` for `join[0]`).
     fn place(&self, key: &str) -> Option<String> {
-        if let Some(origin) = self.overridden.get(key) {
+        let list = key.split('[').next().unwrap_or(key);
+        if let Some(origin) = self.overridden.get(key).or_else(|| self.overridden.get(list)) {
             return Some(origin.clone());
         }
         self.source.as_ref().map(|source| source.place_of(key))

@@ -66,7 +66,7 @@ async fn a_stream_that_cannot_be_opened_says_why() {
     for (service, reason, detail) in [
         ("down", Reason::ServiceRefused, closed.to_string()),
         ("other", Reason::ServiceUnknown, "agent edge does not offer other".into()),
-        ("Not a Name", Reason::ServiceUnknown, "a service name has".into()),
+        ("Not a Name", Reason::ServiceUnknown, "service names have".into()),
     ] {
         let (opened, mut stream) = gateway.open(&attach, service).await;
         assert_eq!(opened.reason, reason.wire(), "{service}: {}", opened.detail);

@@ -91,9 +91,12 @@ fn flags_win_over_the_file_and_errors_say_where_a_value_came_from() {
     let address = "0.0.0.0:3".parse().expect("an address");
     loaded.set("http.listen", "--http-listen", Some(address), |config| &mut config.http.listen);
     loaded.set("zone", "--zone", None, |config| &mut config.zone);
+    let tcp =
+        toml::from_str::<ServerConfig>("[[tcp]]\nlisten = '0.0.0.0:4'\nservice = 'x'\n").expect("valid").tcp;
+    loaded.set("tcp", "--tcp", Some(tcp), |config| &mut config.tcp);
     let error = loaded.locate(rules::server(&loaded.config).problems);
     let places: Vec<_> = error.findings.iter().map(|finding| finding.place.as_deref()).collect();
-    assert_eq!(places, [Some("--http-listen"), Some("/etc/bowline/gw.toml:5")]);
+    assert_eq!(places, [Some("--http-listen"), Some("/etc/bowline/gw.toml:5"), Some("--tcp")]);
 }
 
 #[test]
@@ -116,6 +119,6 @@ fn wrong_values_are_explained() {
     );
     check(
         "name = 'GW'\n",
-        "gw.toml:1: name: a gateway name has lower-case letters, digits and inner hyphens only; \"GW\" has 'G' at position 1",
+        "gw.toml:1: name: gateway names have lower-case letters, digits and inner hyphens only; \"GW\" has 'G' at position 1",
     );
 }

@@ -345,7 +345,8 @@ fn check_join(config: &AgentConfig, has_token: bool, verdict: &mut Verdict) {
             verdict.problem(format!("join[{index}]"), text, "remove one");
         }
     }
-    let Some(remote) = config.join.iter().find(|gateway| !is_loopback_host(gateway)) else { return };
+    let mut well_formed = config.join.iter().filter(|gateway| host_port(gateway).is_ok());
+    let Some(remote) = well_formed.find(|gateway| !is_loopback_host(gateway)) else { return };
     if config.tls.is_none() {
         if config.insecure_plaintext {
             verdict.warnings.push(format!(

@@ -155,7 +155,7 @@ fn an_agent_verifies_gateways_and_proves_who_it_is() {
     check_agent(&format!("{remote}[tls]\nca = 'a'\ncertificate = 'c'\n"), false, &["tls"], 0);
     check_agent(&format!("{remote}insecure_plaintext = true\n"), true, &[], 1);
     check_agent("join = []\n", false, &["join"], 0);
-    check_agent("join = ['nowhere']\n", true, &["join[0]", "join"], 0);
+    check_agent("join = ['nowhere', '']\n", true, &["join[0]", "join[1]"], 0);
     check_agent("join = ['localhost:1', 'localhost:1']\n", false, &["join[1]"], 0);
     check_agent("connections = 0\n", false, &["connections"], 0);
 }
