@@ -82,3 +82,9 @@ pub const FORWARD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `forward`: largest error message of a gateway that is read, in bytes.
 pub const FORWARD_ERROR_BYTES_MAX: usize = 16 * 1024;
+
+/// Lines that the log gets about failures per [`WARNING_PERIOD`], for each entry; the rest are counted.
+pub const WARNINGS_MAX: u32 = 50;
+
+/// See [`WARNINGS_MAX`].
+pub const WARNING_PERIOD: Duration = Duration::from_secs(10);

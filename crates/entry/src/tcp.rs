@@ -6,13 +6,14 @@ use bowline_identity::tls::{self, Acceptor};
 use bowline_model::AgentId;
 use bowline_rt::net::{self, Listener};
 use bowline_rt::random;
+use bowline_rt::ration::Ration;
 use bowline_rt::relay::{Leg, relay_with};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::{self, Accepted};
 use crate::destination::Destination;
-use crate::limits::{CONNECTIONS_MAX, GRACE_DEFAULT};
+use crate::limits::{CONNECTIONS_MAX, GRACE_DEFAULT, WARNING_PERIOD, WARNINGS_MAX};
 use crate::metrics::{Metrics, Open};
 use crate::opener::{OpenRequest, Opener};
 
@@ -48,15 +49,17 @@ pub async fn serve<O: Opener>(
 ) {
     let (connections_max, grace) = (settings.connections_max, settings.grace);
     let counters = metrics.clone();
+    let warnings = Arc::new(Ration::new(WARNINGS_MAX, WARNING_PERIOD));
     let each = move |accepted: Accepted, ending: accept::Ending| {
         let (opener, destination, metrics) = (opener.clone(), settings.destination.clone(), metrics.clone());
+        let warnings = warnings.clone();
         async move {
             let Accepted { mut stream, client, slot } = accepted;
             let open = destination.open(random::request_id(), client);
             let cut = tokio::select! {
                 biased;
                 () = ending.cut.cancelled() => true,
-                cut = serve_one(&*opener, &mut stream, open, &metrics) => cut,
+                cut = serve_one(&*opener, &mut stream, open, &metrics, &warnings) => cut,
             };
             if cut {
                 net::reset_on_close(stream.tcp());
@@ -73,6 +76,7 @@ async fn serve_one(
     stream: &mut tls::Stream,
     open: OpenRequest,
     metrics: &Metrics,
+    warnings: &Ration,
 ) -> bool {
     let OpenRequest { service, agent, request_id, client } = open.clone();
     let agent = agent.as_ref().map(AgentId::as_str);
@@ -80,8 +84,10 @@ async fn serve_one(
         Ok(upstream) => upstream,
         Err(error) => {
             metrics.failed(error.reason);
-            let reason = error.reason.code();
-            tracing::warn!(%request_id, %service, agent, ?client, reason, detail = error.detail, "cannot open a stream");
+            let (reason, detail) = (error.reason.code(), error.detail);
+            if let Some(suppressed) = warnings.admit() {
+                tracing::warn!(%request_id, %service, agent, ?client, reason, detail, suppressed, "cannot open a stream");
+            }
             return true;
         }
     };

@@ -9,6 +9,7 @@
 
 pub mod net;
 pub mod random;
+pub mod ration;
 pub mod relay;
 pub mod task;
 pub mod time;

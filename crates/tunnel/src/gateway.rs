@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bowline_identity::tls::Acceptor;
 use bowline_model::GatewayId;
 use bowline_rt::net::Listener;
+use bowline_rt::ration::Ration;
 use bowline_rt::time::{now, sleep, timeout};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,8 @@ pub(crate) struct Inner {
     /// that run.
     pub conversations: Arc<Semaphore>,
     pub agent_port: Arc<Warnings>,
+    /// Lines of the log about refused agents; one that tries for ever must not fill it.
+    pub refusals: Ration,
     pub peer_port: Arc<Warnings>,
     pub draining: watch::Sender<bool>,
     /// Cancelled at the end of a drain: everything that still runs stops.
@@ -81,6 +84,7 @@ impl Gateway {
             agents: Agents::new(directory.clone(), &settings),
             places: Places::new(settings.streams_max),
             conversations: Arc::new(Semaphore::new(settings.agents_max * limits::CONVERSATIONS_PER_AGENT)),
+            refusals: Ration::new(limits::WARNINGS_MAX, limits::WARNING_PERIOD),
             agent_port: Warnings::new("agent", metrics.strangers_refused.clone()),
             peer_port: Warnings::new("peer", metrics.strangers_refused.clone()),
             draining: watch::Sender::new(false),

@@ -59,7 +59,7 @@ pub const ANSWER_BYTES_MAX: u32 = 4 * 1024;
 pub const HOP_REQUEST_BYTES_MAX: u32 = 1_024;
 /// Pause after the operating system refused to accept (no descriptors left, for example).
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Warnings about strangers that are logged per [`WARNING_PERIOD`]; the rest are counted.
+/// Warnings about strangers, and about refused agents, that are logged per [`WARNING_PERIOD`]; the rest are counted.
 pub const WARNINGS_MAX: u32 = 10;
 /// See [`WARNINGS_MAX`].
 pub const WARNING_PERIOD: Duration = Duration::from_secs(10);

@@ -8,19 +8,19 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bowline_identity::tls::{Acceptor, Stream};
 use bowline_rt::net::Listener;
-use bowline_rt::time::{now, sleep, timeout};
+use bowline_rt::ration::Ration;
+use bowline_rt::time::{sleep, timeout};
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::limits;
 use crate::lobby::{Entry, Lobby, LobbyPlace, Queued};
-use crate::session::lock;
 use crate::text::explain;
 
 /// Bytes that tell what a connection is.
@@ -120,37 +120,14 @@ pub async fn read_preamble(stream: &mut Stream, limit: Duration) -> io::Result<[
 pub struct Warnings {
     port: &'static str,
     strangers_refused: Counter,
-    state: Mutex<WarningState>,
-}
-
-#[derive(Debug)]
-struct WarningState {
-    period_began: Instant,
-    logged: u32,
-    suppressed: u64,
-}
-
-impl WarningState {
-    /// Whether one more may be logged; if so, how many were not logged in the period before.
-    fn admit(&mut self, now: Instant) -> Option<u64> {
-        if now.saturating_duration_since(self.period_began) >= limits::WARNING_PERIOD {
-            self.period_began = now;
-            self.logged = 0;
-        }
-        if self.logged >= limits::WARNINGS_MAX {
-            self.suppressed += 1;
-            return None;
-        }
-        self.logged += 1;
-        Some(std::mem::take(&mut self.suppressed))
-    }
+    ration: Ration,
 }
 
 impl Warnings {
     /// Warnings about one port. Refused strangers are counted by `strangers_refused`.
     pub fn new(port: &'static str, strangers_refused: Counter) -> Arc<Self> {
-        let state = WarningState { period_began: now(), logged: 0, suppressed: 0 };
-        Arc::new(Self { port, strangers_refused, state: Mutex::new(state) })
+        let ration = Ration::new(limits::WARNINGS_MAX, limits::WARNING_PERIOD);
+        Arc::new(Self { port, strangers_refused, ration })
     }
 
     /// A connection that did not say who it is, or said nonsense.
@@ -161,7 +138,7 @@ impl Warnings {
 
     /// Logs, if not too much has been logged lately.
     pub fn warn(&self, message: &str, remote: Option<SocketAddr>, error: Option<&dyn std::error::Error>) {
-        let Some(suppressed) = lock(&self.state).admit(now()) else { return };
+        let Some(suppressed) = self.ration.admit() else { return };
         let (remote, error) = (remote.map(tracing::field::display), error.map(explain));
         tracing::warn!(port = self.port, remote, error, suppressed, "{message}");
     }
@@ -207,15 +184,5 @@ mod tests {
         assert_eq!(next.remote.ip().to_string(), "127.0.0.1");
         stop.cancel();
         accepting.await.expect("no panic");
-    }
-
-    #[test]
-    fn garbage_does_not_flood_the_log() {
-        let start = now();
-        let mut state = WarningState { period_began: start, logged: 0, suppressed: 0 };
-        let admitted = (0..1_000).filter(|_| state.admit(start).is_some()).count();
-        assert_eq!(admitted, limits::WARNINGS_MAX as usize);
-        assert_eq!(state.admit(start + limits::WARNING_PERIOD), Some(990));
-        assert_eq!(state.admit(start + limits::WARNING_PERIOD), Some(0));
     }
 }

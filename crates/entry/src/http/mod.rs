@@ -38,6 +38,7 @@ use bowline_identity::tls::Acceptor;
 use bowline_identity::token::TokenTable;
 use bowline_model::ServiceName;
 use bowline_rt::net::Listener;
+use bowline_rt::ration::Ration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -118,6 +119,8 @@ struct Shared<O> {
     pool: Pool<O>,
     /// One permit for each request being served.
     places: Arc<Semaphore>,
+    /// Lines of the log about requests that could not be served.
+    warnings: Ration,
 }
 
 impl<O: Opener> Entry<O> {
@@ -127,7 +130,8 @@ impl<O: Opener> Entry<O> {
         settings.domain = settings.domain.trim_matches('.').to_ascii_lowercase();
         let pool = Pool::new(opener, settings.upstream_idle_timeout, metrics.clone());
         let places = Arc::new(Semaphore::new(settings.requests_max));
-        Self(Arc::new(Shared { settings, metrics, pool, places }))
+        let warnings = Ration::new(limits::WARNINGS_MAX, limits::WARNING_PERIOD);
+        Self(Arc::new(Shared { settings, metrics, pool, places, warnings }))
     }
 
     /// Serves `listener` until `shutdown`, then lets what runs end for [`Settings::grace`]: HTTP/1.1 clients are told

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bowline_model::{AgentId, Reason, RequestId};
 use bowline_rt::random;
+use bowline_rt::ration::Ration;
 use bowline_rt::time::{now, sleep_until};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, Request, Response, StatusCode, Uri, Version, request, uri};
@@ -121,7 +122,7 @@ pub(super) async fn serve<O: Opener>(
     let (mut response, reason) = match result {
         Ok(response) => (response, None),
         Err(failure) => {
-            log_failure(&flight, &failure);
+            log_failure(&shared.warnings, &flight, &failure);
             (failure.response(&flight.request_id), Some(failure.reason))
         }
     };
@@ -131,13 +132,13 @@ pub(super) async fn serve<O: Opener>(
 }
 
 /// What a client did wrong is its own affair; what we could not do is the operator's.
-fn log_failure(flight: &Flight, failure: &Failure) {
+fn log_failure(warnings: &Ration, flight: &Flight, failure: &Failure) {
     let (service, agent) = flight.destination();
     let (request_id, reason, detail) = (&flight.request_id, failure.reason.code(), &failure.detail);
     if failure.reason.http_status() < 500 {
         tracing::debug!(%request_id, service, agent, reason, detail, "refused a request");
-    } else {
-        tracing::warn!(%request_id, service, agent, reason, detail, "cannot serve a request");
+    } else if let Some(suppressed) = warnings.admit() {
+        tracing::warn!(%request_id, service, agent, reason, detail, suppressed, "cannot serve a request");
     }
 }
 

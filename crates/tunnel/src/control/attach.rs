@@ -121,7 +121,9 @@ impl Attach {
             (None, None) => "it showed neither a certificate nor a token".to_owned(),
         };
         self.gateway.metrics.authentication_failures.inc();
-        tracing::warn!(%agent, remote = %self.caller.remote, problem, "an agent is refused");
+        if let Some(suppressed) = self.gateway.refusals.admit() {
+            tracing::warn!(%agent, remote = %self.caller.remote, problem, suppressed, "an agent is refused");
+        }
         // The agent learns that it is refused, not whose the credential is.
         Err(Status::unauthenticated("this credential is not one of this agent"))
     }
