@@ -12,7 +12,7 @@ use bowline_model::Generation;
 use crate::audit::{Asked, Audit, Question};
 use crate::counters::Counters;
 use crate::entry::{Acknowledged, Desired, Entry, InFlight, Review};
-use crate::limits::BACKOFF_DOUBLINGS_MAX;
+use crate::limits::{BACKOFF_DOUBLINGS_MAX, RETRY_SPACING};
 use crate::message::{Before, Held, Input, Outcome, Output, Write};
 use crate::random::Jitter;
 use crate::settings::Settings;
@@ -70,6 +70,8 @@ pub struct Converge<K, V> {
     last_batch: u64,
     /// Keys with a write in flight.
     in_flight: usize,
+    /// Keys whose last write failed.
+    failing: usize,
     audit: Audit<K>,
     pending: usize,
     counters: Counters,
@@ -100,6 +102,7 @@ impl<K: Ord + Clone, V: Eq + Clone> Converge<K, V> {
             batches: BTreeMap::new(),
             last_batch: 0,
             in_flight: 0,
+            failing: 0,
             audit: Audit::new(first_audit_at),
             pending: 0,
             counters: Counters::default(),
@@ -279,10 +282,19 @@ impl<K: Ord + Clone, V: Eq + Clone> Converge<K, V> {
             Outcome::Unknown => self.counters.unknown += 1,
             Outcome::Failed => self.counters.failed += 1,
         }
+        let failed_before = entry.failures > 0;
         entry.finish(flight, outcome, renew_at);
-        entry.retry_at = (entry.failures > 0)
-            .then(|| self.now + backoff(&self.settings, &mut self.jitter, entry.failures));
+        let fails = entry.failures > 0;
+        let crowd = retry_spread(self.failing);
+        self.failing = self.failing + usize::from(fails) - usize::from(failed_before);
+        let bound_min = retry_spread(self.failing);
+        entry.retry_at =
+            fails.then(|| self.now + backoff(&self.settings, &mut self.jitter, entry.failures, bound_min));
         self.settle(key);
+        if failed_before && !fails && crowd > self.settings.backoff_cap {
+            // What made so many fail is over for one of them; the others need not wait for their turn.
+            self.forgive_all();
+        }
     }
 
     /// A write of this batch is no longer in flight.
@@ -299,8 +311,14 @@ impl<K: Ord + Clone, V: Eq + Clone> Converge<K, V> {
     fn reachable(&mut self) {
         self.gate = Gate::Open;
         self.refused_key = None;
-        self.entries.values_mut().for_each(Entry::forgive);
         self.doubt();
+        self.forgive_all();
+    }
+
+    /// Whatever failed is tried again at once.
+    fn forgive_all(&mut self) {
+        self.entries.values_mut().for_each(Entry::forgive);
+        self.failing = 0;
         self.settle_all();
     }
 
@@ -360,6 +378,7 @@ impl<K: Ord + Clone, V: Eq + Clone> Converge<K, V> {
         if let Some(place) = entry.place {
             self.ready.remove(&place);
         }
+        self.failing -= usize::from(entry.failures > 0);
         if remember && self.removed.len() < self.settings.removed_keys_max {
             let memory = self.settings.lease.unwrap_or(self.settings.audit_period * 2);
             self.removed.insert(key.clone(), self.now + memory);
@@ -487,9 +506,14 @@ impl<K: Ord + Clone, V: Eq + Clone> Converge<K, V> {
     }
 }
 
-/// Full jitter: anywhere between zero and a bound that doubles with every failure in a row.
-fn backoff(settings: &Settings, jitter: &mut Jitter, failures: u32) -> Duration {
+/// Full jitter: anywhere between zero and a bound that doubles with every failure in a row, and is at least `bound_min`.
+fn backoff(settings: &Settings, jitter: &mut Jitter, failures: u32, bound_min: Duration) -> Duration {
     let doublings = (failures - 1).min(BACKOFF_DOUBLINGS_MAX);
     let bound = settings.backoff_base.saturating_mul(1 << doublings).min(settings.backoff_cap);
-    jitter.up_to(bound)
+    jitter.up_to(bound.max(bound_min))
+}
+
+/// The time over which the retries of so many keys are spread.
+fn retry_spread(failing: usize) -> Duration {
+    RETRY_SPACING.saturating_mul(u32::try_from(failing).unwrap_or(u32::MAX))
 }

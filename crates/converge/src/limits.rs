@@ -27,8 +27,12 @@ pub const AUDIT_KEYS_MAX: usize = 512;
 /// Upper end of the first back-off of a key.
 pub const BACKOFF_BASE: Duration = Duration::from_millis(50);
 
-/// Upper end of every later back-off: a key is tried again this soon after the copy answers.
+/// Upper end of every later back-off: a key is tried again this soon after the copy answers. Where thousands fail it is
+/// longer, and the first success ends it for all.
 pub const BACKOFF_CAP: Duration = Duration::from_millis(500);
+
+/// Time between two retries where so many keys fail that their back-offs alone would flood the copy: 10 000 a second.
+pub(crate) const RETRY_SPACING: Duration = Duration::from_micros(100);
 
 /// Doublings after which the back-off no longer grows, whatever the cap.
 pub(crate) const BACKOFF_DOUBLINGS_MAX: u32 = 16;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::world::{World, settings};
-use bowline_converge::{Before, Converge, Held, Input, Outcome, Output, SetError, Settings};
+use bowline_converge::{Before, Converge, Held, Input, Outcome, Output, SetError, Settings, Write};
 use bowline_model::Generation;
 
 fn milliseconds(count: u64) -> Duration {
@@ -195,6 +195,38 @@ fn writes_in_flight_are_bounded_and_hanging_ones_make_room_when_they_time_out() 
     assert!(world.flights.len() <= 16);
     world.heal();
     world.assert_converged();
+}
+
+/// A store that answers, and takes no writes: it is full, or a replica.
+#[test]
+fn many_keys_that_fail_do_not_storm_the_store_and_are_written_soon_after_it_takes_writes() {
+    const KEYS: u32 = 20_000;
+    let mut now = World::new(settings(), 1).now;
+    let mut core: Converge<u32, u8> = Converge::new(Settings::default(), 1, now);
+    core.handle(now, Input::Reachable);
+    for key in 0..KEYS {
+        core.set(now, &key, 1).expect("below the limit");
+    }
+    // Answers every write at once, for this long.
+    let mut run = |core: &mut Converge<u32, u8>, duration: Duration, outcome: &Outcome<u8>| {
+        let (before, end) = (core.counters().writes, now + duration);
+        while now < end && core.pending() > 0 {
+            while let Some(output) = core.poll_output() {
+                let Output::Write { writes } = output else { continue };
+                for Write { key, generation, .. } in writes {
+                    core.handle(now, Input::Written { key, generation, outcome: outcome.clone() });
+                }
+            }
+            now += milliseconds(1);
+            core.handle(now, Input::Timer);
+        }
+        core.counters().writes - before
+    };
+    run(&mut core, Duration::from_secs(3), &Outcome::Failed);
+    let retries = run(&mut core, Duration::from_secs(1), &Outcome::Failed);
+    assert!((1_000..25_000).contains(&retries), "{retries} a second");
+    run(&mut core, milliseconds(500), &Outcome::Applied { before: Before::Unseen });
+    assert_eq!(core.pending(), 0, "INV-REG-CONVERGE");
 }
 
 #[test]
