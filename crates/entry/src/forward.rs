@@ -13,6 +13,7 @@ use bowline_identity::tls::{self, Acceptor, Connector};
 use bowline_identity::token::Token;
 use bowline_rt::net::{self, Listener};
 use bowline_rt::relay::{Leg, relay};
+use bowline_rt::rewind::Rewound;
 use bowline_rt::{task, time};
 use bytes::Bytes;
 use http::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
@@ -29,7 +30,6 @@ use crate::http::AGENT;
 use crate::limits::{CLOSE_LIMIT, CONNECTIONS_MAX, FORWARD_ERROR_BYTES_MAX, FORWARD_TIMEOUT, HEAD_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::opener::Stream;
-use crate::rewind::Rewound;
 
 /// The address of a gateway's HTTP entry: `http://host[:port]` or `https://host[:port]`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,6 @@ pub mod http;
 pub mod limits;
 pub mod metrics;
 mod opener;
-mod rewind;
 pub mod tcp;
 #[cfg(test)]
 mod testing;

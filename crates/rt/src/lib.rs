@@ -11,5 +11,6 @@ pub mod net;
 pub mod random;
 pub mod ration;
 pub mod relay;
+pub mod rewind;
 pub mod task;
 pub mod time;

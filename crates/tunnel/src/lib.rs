@@ -21,7 +21,6 @@ mod lobby;
 mod metrics;
 mod open;
 mod pool;
-mod replay;
 mod route;
 mod session;
 mod settings;

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use bowline_identity::tls;
 use bowline_rt::net::reset_on_close;
+use bowline_rt::rewind::Rewound;
 use bowline_rt::time::{now, sleep};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::accept::Slot;
 use crate::limits::{HEAD_TIMEOUT, WRITE_STALL_TIMEOUT};
-use crate::rewind::Rewound;
 
 /// What an HTTP/2 client sends first (RFC 9113, 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bowline_identity::tls;
 use bowline_model::ServiceName;
 use bowline_rt::relay::{Leg, relay_with};
+use bowline_rt::rewind::Rewound;
 use bowline_rt::{net, task, time};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -21,7 +22,6 @@ use super::{Shared, credential, headers, route};
 use crate::limits::UPGRADE_LIMIT;
 use crate::metrics::{Metrics, Open};
 use crate::opener::{Opener, Stream};
-use crate::rewind::Rewound;
 
 /// Answers CONNECT: 200 once a stream to the service is open, and from then on its bytes.
 pub(super) async fn connect<O: Opener>(

@@ -14,7 +14,9 @@ use bowline_identity::{Identity, tls};
 use bowline_proto::frame::{self, TUNNEL_PREAMBLE};
 use bowline_proto::v1::TunnelHello;
 use bowline_proto::v1::control_server::ControlServer;
+use bowline_rt::rewind::Rewound;
 use bowline_rt::time::{now, sleep_until_some, timeout};
+use bytes::Bytes;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -26,7 +28,6 @@ use crate::limits;
 use crate::listener::{PREAMBLE_BYTES, Stranger, read_preamble};
 use crate::lobby::LobbyPlace;
 use crate::pool::Ticket;
-use crate::replay::Replay;
 use attach::Attach;
 
 /// First bytes of an HTTP/2 connection (RFC 9113, 3.4), as many as ours have; the rest is checked by the HTTP/2 code.
@@ -96,7 +97,7 @@ async fn serve_control(gateway: Arc<Inner>, stranger: Stranger) {
     let (stage, stages) = watch::channel(Stage::Silent);
     let attach = Attach::new(gateway.clone(), Caller { remote, identity }, stage);
     let service = ControlServer::new(attach).max_decoding_message_size(limits::AGENT_MESSAGE_BYTES_MAX);
-    let io = TokioIo::new(Replay::new(HTTP2_PREAMBLE, stream));
+    let io = TokioIo::new(Rewound::new(stream, Bytes::from_static(&HTTP2_PREAMBLE)));
     let connection = http2_settings().serve_connection(io, TowerToHyperService::new(service));
     if let Err(problem) = run_connection(connection, stages, place, gateway.settings.login_timeout).await {
         gateway.agent_port.stranger("a control connection was closed", remote, Some(&*problem));
@@ -111,7 +112,7 @@ pub(crate) struct Caller {
 }
 
 type Connection =
-    http2::Connection<TokioIo<Replay<tls::Stream>>, TowerToHyperService<ControlServer<Attach>>, Spawner>;
+    http2::Connection<TokioIo<Rewound<tls::Stream>>, TowerToHyperService<ControlServer<Attach>>, Spawner>;
 
 /// Drives the connection until it ends: by itself, because nobody logged in, or a while after its session ended.
 async fn run_connection(

@@ -9,12 +9,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Gives the bytes that were read before once more, then those of the stream.
 #[derive(Debug)]
-pub(crate) struct Rewound<S> {
+pub struct Rewound<S> {
     stream: S,
     before: Bytes,
 }
 
 impl<S> Rewound<S> {
+    /// `stream`, with `before` in front of it.
     pub fn new(stream: S, before: Bytes) -> Self {
         Self { stream, before }
     }
@@ -31,6 +32,7 @@ impl<S> Rewound<S> {
     }
 
     /// The stream underneath, to look at.
+    #[must_use]
     pub fn inner(&self) -> &S {
         &self.stream
     }
