@@ -27,7 +27,8 @@ impl Field {
         &self.value
     }
 
-    fn bytes(&self) -> usize {
+    /// Memory of the field, about.
+    pub(crate) fn bytes(&self) -> usize {
         FIELD_OVERHEAD_BYTES + self.name.len() + self.value.len()
     }
 }

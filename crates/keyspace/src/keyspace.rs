@@ -86,6 +86,8 @@ pub struct Keyspace {
     statistics: Statistics,
     memory_max_bytes: usize,
     garbage: Vec<Garbage>,
+    /// Memory of what was removed and is not freed yet, about.
+    garbage_bytes: usize,
     /// Database that the active expiry visits next.
     expire_database: usize,
 }
@@ -105,6 +107,7 @@ impl Keyspace {
             statistics: Statistics::default(),
             memory_max_bytes: settings.memory_max_bytes,
             garbage: Vec::new(),
+            garbage_bytes: 0,
             expire_database: 0,
         }
     }
@@ -126,6 +129,13 @@ impl Keyspace {
     #[must_use]
     pub fn used_bytes(&self) -> usize {
         self.databases.iter().map(|database| database.memory).sum()
+    }
+
+    /// What was removed as a whole and is not freed yet: the number of such things, and their memory, about. It is
+    /// freed by [`Keyspace::reclaim`], and a little whenever something is added, so that it cannot pile up.
+    #[must_use]
+    pub fn pending(&self) -> (usize, usize) {
+        (self.garbage.len(), self.garbage_bytes)
     }
 
     /// The limit of [`Keyspace::used_bytes`], or 0.
@@ -194,6 +204,7 @@ impl Keyspace {
 
     /// Gives a key a value, whatever it held.
     pub fn set(&mut self, database: usize, key: &[u8], value: Value, expiry: Expiry, now_ms: i64) {
+        self.pay_for_growth();
         let target = &mut self.databases[database];
         let hash = target.table.hash(key);
         let at_ms = if let Some(entry) = target.table.find_mut(hash, key) {
@@ -209,7 +220,7 @@ impl Keyspace {
             entry.accessed_s = seconds(now_ms);
             let old = std::mem::replace(&mut entry.value, value);
             target.memory = target.memory + entry.memory() - before;
-            discard_value(&mut self.garbage, old);
+            self.discard(old);
             at_ms
         } else {
             let mut entry = Entry::new(key, value, now_ms);
@@ -223,7 +234,7 @@ impl Keyspace {
             at_ms
         };
         if at_ms != NEVER {
-            target.table.note_expiry(hash, at_ms);
+            self.databases[database].table.note_expiry(hash, at_ms);
         }
         self.touched(database, key);
     }
@@ -236,6 +247,7 @@ impl Keyspace {
         now_ms: i64,
         change: impl FnOnce(&mut Value) -> T,
     ) -> Option<T> {
+        self.pay_for_growth();
         let target = &mut self.databases[database];
         let entry = target.table.find_mut(target.table.hash(key), key)?;
         entry.accessed_s = seconds(now_ms);
@@ -274,7 +286,7 @@ impl Keyspace {
         let entry = self.take(database, key);
         let found = entry.is_some();
         if let Some(entry) = entry {
-            discard_value(&mut self.garbage, entry.value);
+            self.discard(entry.value);
         }
         found
     }
@@ -285,12 +297,16 @@ impl Keyspace {
         self.watches.touch_all(database, |key| old.table.find(old.table.hash(key), key).is_some());
         self.statistics.changes += old.table.len() as u64;
         if !old.table.is_empty() {
+            self.garbage_bytes += old.memory;
             self.garbage.push(Garbage::Entries(old.table));
         }
     }
 
     /// Exchanges two databases.
     pub fn swap(&mut self, first: usize, second: usize) {
+        if first == second {
+            return;
+        }
         let databases = &self.databases;
         let exists = |key: &[u8]| {
             [first, second].iter().any(|&index| {
@@ -365,31 +381,111 @@ impl Keyspace {
             self.note_expired(index, entry.key());
             self.touched(index, entry.key());
             self.effects.end();
-            discard_value(&mut self.garbage, entry.value);
+            self.discard(entry.value);
         }
         removed
     }
 
     /// Frees a little of what was removed earlier; true if there is more to free.
     pub fn reclaim(&mut self) -> bool {
+        self.free(RECLAIM_SEGMENTS_PER_STEP);
+        !self.garbage.is_empty()
+    }
+
+    fn free(&mut self, segments: usize) {
+        let mut freed = 0;
         let done = match self.garbage.last_mut() {
-            None => return false,
-            Some(Garbage::Entries(table)) => table.dismantle(RECLAIM_SEGMENTS_PER_STEP),
-            Some(Garbage::Fields(table)) => table.dismantle(RECLAIM_SEGMENTS_PER_STEP),
+            None => return,
+            Some(Garbage::Entries(table)) => table.dismantle(segments, |entry| freed += entry.memory()),
+            Some(Garbage::Fields(table)) => table.dismantle(segments, |field| freed += field.bytes()),
         };
+        self.garbage_bytes = self.garbage_bytes.saturating_sub(freed);
         if done {
             self.garbage.pop();
         }
-        !self.garbage.is_empty()
+        if self.garbage.is_empty() {
+            self.garbage_bytes = 0;
+        }
+    }
+
+    /// Whatever may add memory frees a segment of garbage first: who fills and empties the store in turn, faster than the
+    /// housekeeping frees, cannot make it grow.
+    fn pay_for_growth(&mut self) {
+        if !self.garbage.is_empty() {
+            self.free(1);
+        }
+    }
+
+    /// Drops a value, a large one later.
+    fn discard(&mut self, value: Value) {
+        let bytes = value.memory();
+        if let Value::Hash(hash) = value
+            && let Some(table) = hash.into_table()
+            && table.segments() > RECLAIM_SEGMENTS_PER_STEP
+        {
+            self.garbage_bytes += bytes;
+            self.garbage.push(Garbage::Fields(table));
+        }
     }
 }
 
-/// Drops a value, a large one later.
-fn discard_value(garbage: &mut Vec<Garbage>, value: Value) {
-    if let Value::Hash(hash) = value
-        && let Some(table) = hash.into_table()
-        && table.segments() > RECLAIM_SEGMENTS_PER_STEP
-    {
-        garbage.push(Garbage::Fields(table));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::StringValue;
+
+    fn text(bytes: &[u8]) -> Value {
+        Value::String(StringValue::new(bytes))
+    }
+
+    #[test]
+    fn memory_does_not_drift_and_comes_back() {
+        let mut keyspace = Keyspace::new(&Settings::default());
+        // Many changes over many keys, in an order without a pattern.
+        let mut random = Random::new(5);
+        for step in 0..400_000_u64 {
+            let key = random.below(20_000).to_be_bytes();
+            match random.below(4) {
+                0 => drop(keyspace.remove(0, &key)),
+                1 => keyspace.set(0, &key, text(&key[..random.index(8)]), Expiry::At(i64::MAX - 5), 0),
+                _ => keyspace.set(0, &key, text(&vec![b'x'; random.index(60)]), Expiry::Keep, 0),
+            }
+            if step % 100_000 == 0 {
+                let sum: usize = keyspace.databases[0].table.iter().map(Entry::memory).sum();
+                assert_eq!(keyspace.used_bytes(), sum);
+            }
+        }
+        for key in 0..20_000_u64 {
+            keyspace.remove(0, &key.to_be_bytes());
+        }
+        assert_eq!((keyspace.used_bytes(), keyspace.sizes(0)), (0, (0, 0)));
+        assert_eq!(keyspace.databases[0].table.allocated(), 0, "segments that are empty own nothing");
+    }
+
+    #[test]
+    fn garbage_does_not_pile_up_without_housekeeping() {
+        let mut keyspace = Keyspace::new(&Settings::default());
+        for round in 0..20 {
+            for key in 0..50_000_u32 {
+                keyspace.set(0, &key.to_be_bytes(), text(b"0123456789abcdef"), Expiry::Clear, 0);
+            }
+            assert_eq!(keyspace.pending(), (0, 0), "round {round}");
+            keyspace.clear(0);
+            assert!(keyspace.pending().1 > 50_000 * 100);
+        }
+        while keyspace.reclaim() {}
+        assert_eq!(keyspace.pending(), (0, 0));
+    }
+
+    #[test]
+    fn swapping_a_database_with_itself_changes_nothing() {
+        let mut keyspace = Keyspace::new(&Settings::default());
+        keyspace.set(0, b"key", text(b"value"), Expiry::Clear, 0);
+        let watch = keyspace.watch(0, b"key", 0);
+        keyspace.swap(0, 0);
+        assert!(!keyspace.watch_changed(&watch, 0));
+        keyspace.swap(0, 1);
+        assert!(keyspace.watch_changed(&watch, 0));
+        keyspace.unwatch(&watch);
     }
 }

@@ -289,10 +289,17 @@ impl<T: Item> Table<T> {
         self.segments.len()
     }
 
+    /// Items that there is room for without a further allocation.
+    #[cfg(test)]
+    pub(crate) fn allocated(&self) -> usize {
+        self.segments.iter().map(|segment| segment.items.capacity()).sum()
+    }
+
     /// Frees at most `segments` segments. Only for a table that is thrown away: it cannot be used any more. True when
-    /// nothing is left.
-    pub fn dismantle(&mut self, segments: usize) -> bool {
+    /// nothing is left. `each` sees what goes.
+    pub fn dismantle(&mut self, segments: usize, mut each: impl FnMut(&T)) -> bool {
         let keep = self.segments.len().saturating_sub(segments);
+        self.segments[keep..].iter().flat_map(|segment| segment.items.iter()).for_each(&mut each);
         self.segments.truncate(keep);
         keep == 0
     }
@@ -301,7 +308,10 @@ impl<T: Item> Table<T> {
 /// Gives memory back when a segment has become much smaller than it was.
 fn shrink<T: Item>(segment: &mut Segment<T>, hasher: &KeyHasher) {
     let (len, capacity) = (segment.items.len(), segment.items.capacity());
-    if capacity > 16 && len < capacity / 8 {
+    if len == 0 && segment.depth > 0 {
+        // One of many: it owns nothing until it is needed again.
+        segment.items = HashTable::new();
+    } else if capacity > 16 && len < capacity / 8 {
         segment.items.shrink_to(len * 2, |item| inner(hasher.hash(item.key())));
     }
 }

@@ -105,9 +105,11 @@ fn clients(server: &Server) -> Fields {
 fn memory(server: &Server) -> Fields {
     let keyspace = server.keyspace.borrow();
     let (used, limit) = (keyspace.used_bytes(), keyspace.memory_max_bytes());
+    let (pending, pending_bytes) = keyspace.pending();
     let scripts = server.scripts.memory();
-    let mut list = numbers(&[("used_memory", (used + scripts) as u64)]);
-    list.push(("used_memory_human".to_owned(), human(used + scripts)));
+    let total = used + pending_bytes + scripts;
+    let mut list = numbers(&[("used_memory", total as u64)]);
+    list.push(("used_memory_human".to_owned(), human(total)));
     list.extend(numbers(&[
         ("used_memory_dataset", used as u64),
         ("used_memory_scripts", scripts as u64),
@@ -122,8 +124,8 @@ fn memory(server: &Server) -> Fields {
         ("mem_total_replication_buffers", "0"),
         ("mem_replication_backlog", "0"),
         ("mem_clients_slaves", "0"),
-        ("lazyfree_pending_objects", "0"),
     ]));
+    list.extend(numbers(&[("lazyfree_pending_objects", pending as u64)]));
     list
 }
 
