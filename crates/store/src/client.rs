@@ -143,7 +143,8 @@ pub(crate) enum Replies {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub client: Rc<Client>,
-    pub authenticated: bool,
+    /// Since when the client has been one that has not authenticated; `None` once it has, or need not.
+    pub stranger_since: Option<Instant>,
     pub transaction: Transaction,
     pub replies: Replies,
     pub closing: bool,

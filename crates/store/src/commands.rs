@@ -16,6 +16,7 @@ use bowline_keyspace::{CommandError, Spec};
 use bytes::Bytes;
 
 use crate::client::Session;
+use crate::dispatch::Clock;
 use crate::limits::ERROR_ECHO_BYTES_MAX;
 use crate::output::Output;
 use crate::server::Server;
@@ -31,7 +32,7 @@ pub(crate) struct Request<'a> {
     pub server: &'a Rc<Server>,
     pub session: &'a mut Session,
     pub arguments: &'a [Bytes],
-    pub now_ms: i64,
+    pub clock: Clock,
     pub output: &'a mut Output,
 }
 

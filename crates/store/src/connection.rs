@@ -10,15 +10,15 @@ use std::time::Duration;
 use bowline_keyspace::{Reply, Transaction};
 use bowline_resp::{ProtocolError, RequestDecoder, RequestLimits};
 use bowline_rt::task::yield_now;
-use bowline_rt::time::{now, timeout};
+use bowline_rt::time::{now, sleep, timeout};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::client::{Client, Replies, Session};
 use crate::dispatch::dispatch;
 use crate::limits::{
-    BATCH_REQUESTS_MAX, BUFFER_KEPT_BYTES, OUTPUT_BATCH_BYTES, READ_BYTES, UNAUTHENTICATED_IDLE_MAX,
-    WRITE_STALL_MAX,
+    AUTHENTICATION_MAX, BATCH_REQUESTS_MAX, BATCH_TIME_MAX, BUFFER_KEPT_BYTES, CLOSE_GRACE,
+    OUTPUT_BATCH_BYTES, READ_BYTES, WRITE_STALL_MAX,
 };
 use crate::output::Output;
 use crate::server::{Counters, Server, now_ms};
@@ -34,6 +34,10 @@ enum Cut {
     WriteStall,
     #[error("idle for longer than allowed")]
     Idle,
+    #[error("not authenticated within AUTHENTICATION_MAX")]
+    Stranger,
+    #[error("killed while it read nothing")]
+    Killed,
     #[error("cannot read or write")]
     Io(#[from] std::io::Error),
 }
@@ -64,7 +68,7 @@ where
     let authenticated = server.tunables.password.borrow().is_none();
     let session = Session {
         client: client.clone(),
-        authenticated,
+        stranger_since: (!authenticated).then(now),
         transaction: Transaction::default(),
         replies: Replies::On,
         closing: false,
@@ -100,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match next {
                 Next::Close => {
                     // A peer that is gone already is told nothing.
-                    let _ = self.stream.shutdown().await;
+                    let _ = timeout(CLOSE_GRACE, self.stream.shutdown()).await;
                     return Ok(());
                 }
                 Next::Yield => yield_now().await,
@@ -120,14 +124,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.input.reserve(READ_BYTES);
         let client = self.session.client.clone();
-        let mut idle = self.server.tunables.idle_timeout.get();
-        if !self.session.authenticated {
-            idle = Some(idle.map_or(UNAUTHENTICATED_IDLE_MAX, |idle| idle.min(UNAUTHENTICATED_IDLE_MAX)));
-        }
+        let idle = self.server.tunables.idle_timeout.get();
+        // The time to authenticate is counted from the start: bytes that lead to nothing do not prolong it.
+        let stranger = self
+            .session
+            .stranger_since
+            .map(|since| AUTHENTICATION_MAX.saturating_sub(now().saturating_duration_since(since)));
         let count = tokio::select! {
             biased;
             () = client.killed() => return Ok(false),
             count = self.stream.read_buf(&mut self.input) => count?,
+            () = sleep_or_never(stranger) => return Err(Cut::Stranger),
             () = sleep_or_never(idle) => return Err(Cut::Idle),
         };
         Counters::add(&self.server.counters.input_bytes, count);
@@ -139,6 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn batch(&mut self) -> Result<Next, Cut> {
         let now_ms = now_ms();
         let mut at = now();
+        let turn_ends = at + BATCH_TIME_MAX;
         self.session.client.active_at.set(at);
         for _ in 0..BATCH_REQUESTS_MAX {
             let request = match self.decoder.decode(&mut self.input) {
@@ -150,12 +158,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     return Err(Cut::Protocol(error));
                 }
             };
-            let was_authenticated = self.session.authenticated;
+            let was_stranger = self.session.stranger_since.is_some();
             at = dispatch(&self.server, &mut self.session, &request, now_ms, at, &mut self.output);
-            if self.session.authenticated != was_authenticated {
-                self.decoder.set_limits(match self.session.authenticated {
-                    true => RequestLimits::default(),
-                    false => RequestLimits::UNAUTHENTICATED,
+            let is_stranger = self.session.stranger_since.is_some();
+            if is_stranger != was_stranger {
+                self.decoder.set_limits(match is_stranger {
+                    true => RequestLimits::UNAUTHENTICATED,
+                    false => RequestLimits::default(),
                 });
             }
             if self.output.overflowed() {
@@ -164,7 +173,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if self.session.closing || self.session.client.is_killed() {
                 return Ok(Next::Close);
             }
-            if self.output.buffer.len() >= OUTPUT_BATCH_BYTES {
+            // A batch has a time as well: hundreds of slow requests of one client must not hold up the others.
+            if self.output.buffer.len() >= OUTPUT_BATCH_BYTES || at >= turn_ends {
                 break;
             }
         }
@@ -179,9 +189,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Counters::add(&self.server.counters.output_bytes, self.output.buffer.len());
         while self.output.buffer.has_remaining() {
             self.session.client.output_bytes.set(self.output.buffer.len());
-            let written = match timeout(WRITE_STALL_MAX, self.stream.write(&self.output.buffer)).await {
-                Err(_) => return Err(Cut::WriteStall),
-                Ok(written) => written?,
+            let client = self.session.client.clone();
+            let killed = async {
+                client.killed().await;
+                sleep(CLOSE_GRACE).await;
+            };
+            let written = tokio::select! {
+                biased;
+                written = self.stream.write(&self.output.buffer) => written?,
+                () = killed => return Err(Cut::Killed),
+                () = sleep(WRITE_STALL_MAX) => return Err(Cut::WriteStall),
             };
             if written == 0 {
                 return Err(std::io::Error::from(std::io::ErrorKind::WriteZero).into());
@@ -200,7 +217,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
 async fn sleep_or_never(duration: Option<Duration>) {
     match duration {
-        Some(duration) => bowline_rt::time::sleep(duration).await,
+        Some(duration) => sleep(duration).await,
         None => std::future::pending().await,
     }
 }
@@ -247,6 +264,42 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_can_be_killed() {
+        let server = server(Settings::default());
+        let (mut peer, stream) = duplex(16);
+        peer.write_all(b"INFO\r\n").await.expect("it fits");
+        let killed = client(&server);
+        let started = now();
+        tokio::join!(serve(server.clone(), killed.clone(), stream), async { killed.kill() });
+        assert_eq!(now().duration_since(started), CLOSE_GRACE);
+    }
+
+    #[tokio::test]
+    async fn slow_requests_of_one_client_do_not_hold_up_the_others() {
+        let server = server(Settings { script_timeout: Duration::from_millis(50), ..Settings::default() });
+        let (mut greedy, stream) = duplex(64 * 1_024);
+        greedy.write_all(&b"EVAL \"while true do end\" 0\r\n".repeat(20)).await.expect("it fits");
+        let (mut other, second) = duplex(1_024);
+        other.write_all(b"PING\r\n").await.expect("it fits");
+        let greedy_client = client(&server);
+        let started = now();
+        let answer = async {
+            let mut answer = [0; 7];
+            other.read_exact(&mut answer).await.expect("an answer");
+            greedy_client.kill();
+            drop((greedy, other));
+            now().duration_since(started)
+        };
+        let ((), (), waited) = tokio::join!(
+            serve(server.clone(), greedy_client.clone(), stream),
+            serve(server.clone(), client(&server), second),
+            answer,
+        );
+        // One script, not all twenty.
+        assert!(waited < Duration::from_millis(500), "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_killed_client_and_an_idle_one_end() {
         let server = server(Settings { idle_timeout: Some(Duration::from_secs(30)), ..Settings::default() });
         let (_peer, stream) = duplex(1_024);
@@ -258,7 +311,18 @@ mod tests {
         *server.tunables.password.borrow_mut() = Some(crate::settings::Password::new(b"secret"));
         let (_peer, stream) = duplex(1_024);
         serve(server.clone(), client(&server), stream).await;
-        assert_eq!(now().duration_since(started), Duration::from_secs(30) + UNAUTHENTICATED_IDLE_MAX);
+        assert_eq!(now().duration_since(started), Duration::from_secs(30) + AUTHENTICATION_MAX);
+
+        // Bytes that lead to nothing win no time.
+        let started = now();
+        let (mut peer, stream) = duplex(1_024);
+        let drip = async {
+            while peer.write_all(b"PING\r\n").await.is_ok() {
+                sleep(Duration::from_secs(7)).await;
+            }
+        };
+        tokio::join!(serve(server.clone(), client(&server), stream), drip);
+        assert!(now().duration_since(started) < AUTHENTICATION_MAX + Duration::from_secs(8));
 
         let started = now();
         let (_peer, stream) = duplex(1_024);

@@ -36,9 +36,9 @@ pub(crate) fn dispatch(
         }
         Ok(None) => {}
         Ok(Some(entry)) => {
-            if run(server, session, entry, request, now_ms, output).is_err() {
-                Counters::add(&server.counters.errors, 1);
-            }
+            let clock = Clock { now_ms, started };
+            // Its refusal, if any, was written and counted.
+            let _ = run(server, session, entry, request, clock, output);
         }
     }
     session.client.queued.set(match session.transaction.open() {
@@ -69,7 +69,11 @@ fn admit(
     if !spec.accepts(request.len()) {
         return Err(CommandError::Arity(spec.name.into()));
     }
-    if !session.authenticated && !spec.flags.has(Flags::NO_AUTH) {
+    if session.stranger_since.is_some() && server.tunables.password.borrow().is_none() {
+        // The password was taken away meanwhile.
+        session.stranger_since = None;
+    }
+    if session.stranger_since.is_some() && !spec.flags.has(Flags::NO_AUTH) {
         return Err(CommandError::text("NOAUTH Authentication required."));
     }
     if session.transaction.open() && spec.flags.has(Flags::NO_MULTI) {
@@ -93,28 +97,37 @@ fn refuse_when_full(server: &Server, spec: &Spec) -> Result<(), CommandError> {
     if full { Err(CommandError::OutOfMemory) } else { Ok(()) }
 }
 
-/// Runs a command that was admitted, and writes its refusal, if any.
+/// When a request began. All commands of a transaction share it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    /// Unix milliseconds.
+    pub now_ms: i64,
+    pub started: Instant,
+}
+
+/// Runs a command that was admitted; writes and counts its refusal, if any.
 pub(crate) fn run(
     server: &Rc<Server>,
     session: &mut Session,
     entry: Entry,
     arguments: &[Bytes],
-    now_ms: i64,
+    clock: Clock,
     output: &mut Output,
 ) -> Result<(), CommandError> {
     session.client.command.set(entry.spec().name);
-    match entry.action() {
+    let outcome = match entry.action() {
         Action::Keyspace(command) => {
             let mut keyspace = server.keyspace.borrow_mut();
-            let database = session.database();
+            let (database, now_ms) = (session.database(), clock.now_ms);
             Call { keyspace: &mut keyspace, database, now_ms, arguments, reply: output }.run(command)
         }
         Action::Server(command) => {
-            let mut request = crate::commands::Request { server, session, arguments, now_ms, output };
+            let mut request = crate::commands::Request { server, session, arguments, clock, output };
             let outcome = (command.run)(&mut request);
             outcome.inspect_err(|error| output.error(&error.to_string()))
         }
-    }
+    };
+    outcome.inspect_err(|_| Counters::add(&server.counters.errors, 1))
 }
 
 fn note_if_slow(server: &Server, session: &Session, request: &[Bytes], started: Instant, ended: Instant) {

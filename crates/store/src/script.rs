@@ -5,6 +5,10 @@
 //! keeps what it wrote until then; its effects replicate as one unit. Redis instead refuses to stop a script that has
 //! written, and stays busy.
 //!
+//! The hook counts instructions and cannot interrupt C code, so what takes long in C looks at the clock itself
+//! ([`stop_if_late`]) or is replaced: commands, compiling, JSON, moving in a long table, sorting. What is left between two
+//! looks are a few operations on strings of many megabytes.
+//!
 //! What a script can reach is the list in `sandbox.lua`: no files, no process, no byte code, no other script's
 //! globals. Matching patterns counts its steps ([`pattern`]), because the hook cannot interrupt C code.
 //!
@@ -26,7 +30,7 @@ use aws_lc_rs::digest;
 use bowline_keyspace::random::Random;
 use bowline_keyspace::{CommandError, Keyspace, Reply};
 use bytes::Bytes;
-use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
+use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Value, VmState};
 
 use crate::commands::CommandTable;
 use crate::limits::{
@@ -52,6 +56,8 @@ pub(crate) struct Invocation<'a> {
     pub values: &'a [Bytes],
     pub database: usize,
     pub read_only: bool,
+    /// The script is stopped `time_limit` after this.
+    pub started: Instant,
     pub time_limit: Duration,
 }
 
@@ -70,7 +76,8 @@ pub(crate) struct State {
     pattern_steps_max: Cell<u64>,
     pattern_steps_left: Cell<u64>,
     random: RefCell<Random>,
-    environment: RefCell<Option<Table>>,
+    /// Instructions between two runs of the hook as it is set now.
+    hook_instructions: Cell<u32>,
 }
 
 impl State {
@@ -79,7 +86,7 @@ impl State {
         self.now.set(bowline_rt::time::unix_time());
         self.read_only.set(read_only);
         self.resp3.set(false);
-        self.deadline.set(Some(bowline_rt::time::now() + invocation.time_limit));
+        self.deadline.set(Some(invocation.started + invocation.time_limit));
         self.instructions_left.set(SCRIPT_INSTRUCTIONS_MAX);
         self.stopped.set(false);
         self.pattern_steps_left.set(self.pattern_steps_max.get());
@@ -92,8 +99,8 @@ impl State {
 pub(crate) struct Scripts {
     lua: Lua,
     state: Rc<State>,
+    /// Runs a script in a fresh environment; see `sandbox.lua`.
     runner: Function,
-    environment_metatable: Table,
     cache: RefCell<Cache>,
 }
 
@@ -113,22 +120,18 @@ impl Scripts {
             pattern_steps_max: Cell::new(PATTERN_STEPS_MAX),
             pattern_steps_left: Cell::new(0),
             random: RefCell::new(Random::new(0)),
-            environment: RefCell::new(None),
+            hook_instructions: Cell::new(0),
         });
         let native = lua.create_table()?;
         strings::register(&lua, &native, &state)?;
         call::register(&lua, &native, &state)?;
-        json::register(&lua, &native)?;
-        let sandbox: Table =
+        json::register(&lua, &native, &state)?;
+        let shared = state.clone();
+        native.set("tick", lua.create_function(move |lua, ()| stop_if_late(lua, &shared))?)?;
+        let sandbox: Function =
             lua.load(include_str!("script/sandbox.lua")).set_name("=sandbox").call(native)?;
         lua.set_memory_limit(SCRIPT_MEMORY_BYTES_MAX)?;
-        Ok(Self {
-            runner: sandbox.get("runner")?,
-            environment_metatable: sandbox.get("environment")?,
-            lua,
-            state,
-            cache: RefCell::default(),
-        })
+        Ok(Self { runner: sandbox, lua, state, cache: RefCell::default() })
     }
 
     /// Memory of the interpreter.
@@ -188,7 +191,6 @@ impl Scripts {
         let script = self.resolve(invocation.source)?;
         self.state.begin(invocation, invocation.read_only || script.read_only);
         let outcome = self.execute(&script, invocation, output);
-        *self.state.environment.borrow_mut() = None;
         if self.lua.used_memory() > SCRIPT_MEMORY_TIDY_BYTES {
             self.tidy();
         }
@@ -201,8 +203,7 @@ impl Scripts {
         invocation: &Invocation<'_>,
         output: &mut dyn Reply,
     ) -> Result<(), CommandError> {
-        let started =
-            self.prepare(script, invocation).and_then(|()| self.runner.call(script.function.clone()));
+        let started = self.start(script, invocation);
         if self.state.stopped.get() {
             let limit_ms = invocation.time_limit.as_millis();
             tracing::warn!(script = script.digest, limit_ms, "a script ran too long and was stopped");
@@ -212,33 +213,27 @@ impl Scripts {
             );
             return Err(CommandError::Other(text.into()));
         }
-        let (finished, value): (bool, Value) =
-            started.map_err(|error| interpreter_error(&error, &script.digest))?;
+        let (finished, value) = started.map_err(|error| interpreter_error(&error, &script.digest))?;
         if finished {
             return convert::write_reply(&value, self.state.resp3.get(), output);
         }
         Err(CommandError::Other(location::describe_error(&value, &script.digest, script.only_line).into()))
     }
 
-    /// A fresh environment, so that no script sees the globals of another run, and a fresh deadline.
-    fn prepare(&self, script: &Script, invocation: &Invocation<'_>) -> mlua::Result<()> {
-        let environment = self.lua.create_table()?;
+    /// Runs the script; the answer is whether it finished, and its result or its error.
+    fn start(&self, script: &Script, invocation: &Invocation<'_>) -> mlua::Result<(bool, Value)> {
         let list = |items: &[Bytes]| {
-            let strings =
-                items.iter().map(|item| self.lua.create_string(item)).collect::<mlua::Result<Vec<_>>>()?;
-            self.lua.create_sequence_from(strings)
+            let table = self.lua.create_table_with_capacity(items.len(), 0)?;
+            for item in items {
+                table.raw_push(self.lua.create_string(item)?)?;
+            }
+            Ok::<_, mlua::Error>(table)
         };
-        environment.raw_set("KEYS", list(invocation.keys)?)?;
-        environment.raw_set("ARGV", list(invocation.values)?)?;
-        environment.raw_set("_G", &environment)?;
-        environment.set_metatable(Some(self.environment_metatable.clone()))?;
-        script.function.set_environment(environment.clone())?;
-        *self.state.environment.borrow_mut() = Some(environment);
-        self.watch_the_clock(SCRIPT_HOOK_INSTRUCTIONS)
-    }
-
-    fn watch_the_clock(&self, instructions: u32) -> mlua::Result<()> {
-        set_hook(&self.lua, self.state.clone(), instructions)
+        let (keys, values) = (list(invocation.keys)?, list(invocation.values)?);
+        if self.state.hook_instructions.get() != SCRIPT_HOOK_INSTRUCTIONS {
+            set_hook(&self.lua, self.state.clone(), SCRIPT_HOOK_INSTRUCTIONS)?;
+        }
+        self.runner.call((&script.function, keys, values))
     }
 
     fn tidy(&self) {
@@ -249,23 +244,30 @@ impl Scripts {
 
 /// Lets the hook run each so many instructions.
 fn set_hook(lua: &Lua, state: Rc<State>, instructions: u32) -> mlua::Result<()> {
+    state.hook_instructions.set(instructions);
     let triggers = HookTriggers::new().every_nth_instruction(instructions);
     lua.set_global_hook(triggers, move |lua, _| {
         let left = state.instructions_left.get().saturating_sub(u64::from(instructions));
         state.instructions_left.set(left);
-        if !state.stopped.get() {
-            let late = state.deadline.get().is_some_and(|deadline| bowline_rt::time::now() >= deadline);
-            if left > 0 && !late {
-                return Ok(VmState::Continue);
-            }
-            state.stopped.set(true);
-        }
-        if instructions > 1 {
-            // From now on every single instruction fails: no pcall can outlive that.
-            set_hook(lua, state.clone(), 1)?;
-        }
-        Err(mlua::Error::runtime("the script ran too long"))
+        stop_if_late(lua, &state)?;
+        Ok(VmState::Continue)
     })
+}
+
+/// Stops the script when its time, or what it may do in all, is spent: from then on every single instruction fails, which
+/// no pcall can outlive.
+fn stop_if_late(lua: &Lua, state: &Rc<State>) -> mlua::Result<()> {
+    if !state.stopped.get() {
+        let late = state.deadline.get().is_some_and(|deadline| bowline_rt::time::now() >= deadline);
+        if state.instructions_left.get() > 0 && !late {
+            return Ok(());
+        }
+        state.stopped.set(true);
+    }
+    if state.hook_instructions.get() > 1 {
+        set_hook(lua, state.clone(), 1)?;
+    }
+    Err(mlua::Error::runtime("the script ran too long"))
 }
 
 /// The interpreter itself failed: it is out of memory, or a value cannot be passed.

@@ -271,3 +271,58 @@ async fn a_store_starts_and_ends_as_it_is_told() {
     let mut peer = Peer::new(&store).await;
     assert!(peer.ask("SHUTDOWN").await.starts_with("-ERR SHUTDOWN is not allowed"));
 }
+
+#[tokio::test]
+async fn config_set_changes_everything_or_nothing() {
+    let store = start(Settings::default()).await;
+    let mut peer = Peer::new(&store).await;
+    let refused = peer.ask("CONFIG SET maxclients 7 maxmemory many").await;
+    assert!(refused.starts_with("-ERR CONFIG SET failed"), "{refused}");
+    assert_eq!(peer.ask("CONFIG GET maxclients").await, "[maxclients 10000]");
+    assert_eq!(peer.ask("CONFIG SET maxclients 7 maxmemory 1mb").await, "OK");
+    assert_eq!(peer.ask("CONFIG GET maxclients maxmemory").await, "[maxclients 7 maxmemory 1048576]");
+    store.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_transaction_does_not_pass_the_memory_limit_that_it_was_queued_below() {
+    let store = start(Settings { memory_max_bytes: 1_000, ..Settings::default() }).await;
+    let (mut one, mut two) = (Peer::new(&store).await, Peer::new(&store).await);
+    assert_eq!(one.ask("MULTI").await, "OK");
+    assert_eq!(one.ask("SET a 1").await, "QUEUED");
+    assert_eq!(two.ask(&format!("SET b {}", "x".repeat(2_000))).await, "OK");
+    assert!(one.ask("EXEC").await.starts_with("-EXECABORT"));
+    assert_eq!(one.ask("GET a").await, "nil");
+    store.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_password_that_is_taken_away_is_let_in() {
+    let store = start(Settings { password: Some(Password::new(b"secret")), ..Settings::default() }).await;
+    let (mut early, mut admin) = (Peer::new(&store).await, Peer::new(&store).await);
+    assert_eq!(early.ask("GET a").await, "-NOAUTH Authentication required.");
+    assert_eq!(admin.ask("AUTH secret").await, "OK");
+    admin.stream.write_all(b"CONFIG SET requirepass \"\"\r\n").await.expect("the store reads");
+    assert_eq!(admin.receive().await.map(|frame| show(&frame)), Some("OK".to_owned()));
+    assert_eq!(early.ask("GET a").await, "nil");
+    store.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn the_scripts_of_a_transaction_share_their_time() {
+    let store = start(Settings { script_timeout: Duration::from_millis(100), ..Settings::default() }).await;
+    let mut peer = Peer::new(&store).await;
+    let started = bowline_rt::time::now();
+    peer.stream.write_all(b"MULTI\r\n").await.expect("the store reads");
+    for _ in 0..50 {
+        peer.stream.write_all(b"EVAL \"while true do end\" 0\r\n").await.expect("the store reads");
+    }
+    peer.stream.write_all(b"EXEC\r\n").await.expect("the store reads");
+    for _ in 0..51 {
+        peer.receive().await.expect("queued");
+    }
+    let answer = peer.receive().await.map(|frame| show(&frame)).expect("an answer");
+    assert_eq!(answer.matches("-ERR the script ran longer than 100 ms").count(), 50, "{answer}");
+    assert!(bowline_rt::time::now() - started < Duration::from_secs(2));
+    store.stop().await.expect("a clean end");
+}

@@ -21,8 +21,16 @@ pub(super) const COMMANDS: &[ServerCommand] = &[row(
     config,
 )];
 
-/// How a parameter is changed; `None` refuses the value.
-type Change = fn(&Server, &[u8]) -> Option<()>;
+/// What makes a change that was found to be possible.
+type Apply = Box<dyn FnOnce(&Server)>;
+
+/// Reads a value; `None` refuses it. Nothing is changed before all values of a CONFIG SET were read.
+type Change = fn(&[u8]) -> Option<Apply>;
+
+/// A change that stores a value.
+fn apply<T: 'static>(value: T, store: fn(&Server, T)) -> Apply {
+    Box::new(move |server| store(server, value))
+}
 
 struct Parameter {
     name: &'static str,
@@ -60,17 +68,18 @@ const PARAMETERS: &[Parameter] = &[
     tunable(
         "maxclients",
         |server| server.tunables.clients_max.get().to_string(),
-        |server, value| {
-            server.tunables.clients_max.set(number(value).filter(|&value| value > 0)?);
-            Some(())
+        |value| {
+            let clients_max = number(value).filter(|&value| value > 0)?;
+            Some(apply(clients_max, |server, value| server.tunables.clients_max.set(value)))
         },
     ),
     tunable(
         "maxmemory",
         |server| server.keyspace.borrow().memory_max_bytes().to_string(),
-        |server, value| {
-            server.keyspace.borrow_mut().set_memory_max_bytes(memory(value)?);
-            Some(())
+        |value| {
+            Some(apply(memory(value)?, |server, value| {
+                server.keyspace.borrow_mut().set_memory_max_bytes(value);
+            }))
         },
     ),
     fixed("maxmemory-policy", |_| "noeviction".to_owned()),
@@ -81,9 +90,9 @@ const PARAMETERS: &[Parameter] = &[
         "requirepass",
         // The password is known by its digest only.
         |_| String::new(),
-        |server, value| {
-            *server.tunables.password.borrow_mut() = (!value.is_empty()).then(|| Password::new(value));
-            Some(())
+        |value| {
+            let password = (!value.is_empty()).then(|| Password::new(value));
+            Some(apply(password, |server, value| *server.tunables.password.borrow_mut() = value))
         },
     ),
     fixed("save", |_| String::new()),
@@ -96,28 +105,28 @@ const PARAMETERS: &[Parameter] = &[
                 .get()
                 .map_or("-1".to_owned(), |time| time.as_micros().to_string())
         },
-        |server, value| {
+        |value| {
             let micros = parse_integer(value).filter(|&micros| micros >= -1)?;
-            server.tunables.slowlog_threshold.set(u64::try_from(micros).ok().map(Duration::from_micros));
-            Some(())
+            let threshold = u64::try_from(micros).ok().map(Duration::from_micros);
+            Some(apply(threshold, |server, value| server.tunables.slowlog_threshold.set(value)))
         },
     ),
     tunable(
         "slowlog-max-len",
         |server| server.tunables.slowlog_length.get().to_string(),
-        |server, value| {
-            server.tunables.slowlog_length.set(number(value).filter(|&length| length <= SLOWLOG_LENGTH_MAX)?);
-            Some(())
+        |value| {
+            let length = number(value).filter(|&length| length <= SLOWLOG_LENGTH_MAX)?;
+            Some(apply(length, |server, value| server.tunables.slowlog_length.set(value)))
         },
     ),
     fixed("tcp-keepalive", |_| "15".to_owned()),
     tunable(
         "timeout",
         |server| server.tunables.idle_timeout.get().map_or(0, |timeout| timeout.as_secs()).to_string(),
-        |server, value| {
+        |value| {
             let seconds = u64::try_from(number(value)?).ok()?;
-            server.tunables.idle_timeout.set((seconds > 0).then(|| Duration::from_secs(seconds)));
-            Some(())
+            let timeout = (seconds > 0).then(|| Duration::from_secs(seconds));
+            Some(apply(timeout, |server, value| server.tunables.idle_timeout.set(value)))
         },
     ),
 ];
@@ -147,10 +156,10 @@ fn script_limit(server: &Server) -> String {
     server.tunables.script_timeout.get().as_millis().to_string()
 }
 
-fn set_script_limit(server: &Server, value: &[u8]) -> Option<()> {
+fn set_script_limit(value: &[u8]) -> Option<Apply> {
     let limit_ms = u64::try_from(number(value)?).ok().filter(|&limit_ms| limit_ms > 0)?;
-    server.tunables.script_timeout.set(Duration::from_millis(limit_ms));
-    Some(())
+    let limit = Duration::from_millis(limit_ms);
+    Some(apply(limit, |server, value| server.tunables.script_timeout.set(value)))
 }
 
 fn find(name: &[u8]) -> Option<&'static Parameter> {
@@ -225,13 +234,14 @@ fn set(request: &mut Request<'_>) -> Outcome {
             return Err(refusal(&pair[0], "can't set immutable config"));
         }
     }
+    let mut changes = Vec::new();
     for pair in pairs() {
         let change = find(&pair[0]).and_then(|parameter| parameter.change);
         if let Some(change) = change {
-            change(request.server, &pair[1])
-                .ok_or_else(|| refusal(&pair[0], "argument couldn't be parsed"))?;
+            changes.push(change(&pair[1]).ok_or_else(|| refusal(&pair[0], "argument couldn't be parsed"))?);
         }
     }
+    changes.into_iter().for_each(|change| change(request.server));
     request.output.ok();
     Ok(())
 }

@@ -85,7 +85,7 @@ fn authenticate(request: &mut Request<'_>, user: &[u8], password: &[u8]) -> Outc
         tracing::info!(peer = %request.session.client.peer, "a client gave a wrong user or password");
         return Err(CommandError::text("WRONGPASS invalid username-password pair or user is disabled."));
     }
-    request.session.authenticated = true;
+    request.session.stranger_since = None;
     Ok(())
 }
 
@@ -139,7 +139,7 @@ fn hello(request: &mut Request<'_>) -> Outcome {
             }
         }
     }
-    if !request.session.authenticated {
+    if request.session.stranger_since.is_some() {
         return Err(CommandError::text(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
              <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
@@ -188,7 +188,7 @@ fn reset(request: &mut Request<'_>) -> Outcome {
     session.client.resp3.set(false);
     session.client.no_evict.set(false);
     session.replies = Replies::On;
-    session.authenticated = request.server.tunables.password.borrow().is_none();
+    session.stranger_since = request.server.tunables.password.borrow().is_some().then(now);
     request.output.set_protocol(Protocol::Resp2);
     request.output.simple("RESET");
     Ok(())

@@ -61,6 +61,8 @@ fn eval(request: &mut Request<'_>) -> Outcome {
         values,
         database: request.session.database(),
         read_only: name.ends_with("_ro"),
+        // The scripts of one transaction share the time: nobody else is served between them.
+        started: request.clock.started,
         time_limit: request.server.tunables.script_timeout.get(),
     };
     // All effects of the script are one unit (INV-REPL-EFFECT), those of one that fails half-way too.

@@ -54,7 +54,7 @@ fn watch(request: &mut Request<'_>) -> Outcome {
     let mut keyspace = request.server.keyspace.borrow_mut();
     let database = request.session.database();
     for key in &request.arguments[1..] {
-        if !request.session.transaction.watch(&mut keyspace, database, key, request.now_ms) {
+        if !request.session.transaction.watch(&mut keyspace, database, key, request.clock.now_ms) {
             return Err(CommandError::text("ERR too many watched keys"));
         }
     }
@@ -73,7 +73,8 @@ fn exec(request: &mut Request<'_>) -> Outcome {
         return Err(CommandError::text("ERR EXEC without MULTI"));
     }
     let server = request.server;
-    let execution = request.session.transaction.finish(&mut server.keyspace.borrow_mut(), request.now_ms);
+    let execution =
+        request.session.transaction.finish(&mut server.keyspace.borrow_mut(), request.clock.now_ms);
     let queue = match execution {
         Execution::Run(queue) => queue,
         Execution::Changed => {
@@ -85,6 +86,16 @@ fn exec(request: &mut Request<'_>) -> Outcome {
             return Err(CommandError::text(text));
         }
     };
+    // Memory may have filled up since the commands were queued.
+    let needs_memory = |arguments: &Vec<bytes::Bytes>| {
+        let entry = server.commands.find(&arguments[0]);
+        entry.is_some_and(|entry| entry.spec().flags.has(Flags::DENYOOM))
+    };
+    if server.keyspace.borrow().is_full() && queue.iter().any(needs_memory) {
+        let text =
+            "EXECABORT Transaction discarded because of: command not allowed when used memory > 'maxmemory'.";
+        return Err(CommandError::text(text));
+    }
     request.output.array(queue.len());
     // All effects of the transaction are one unit (INV-REPL-EFFECT).
     server.keyspace.borrow_mut().effects.begin();
@@ -92,7 +103,7 @@ fn exec(request: &mut Request<'_>) -> Outcome {
         // It was looked up when it was queued, and the table does not change.
         let entry = server.commands.find(&arguments[0]).expect("a queued command is known");
         // A command that fails answers its error in its place; the others run.
-        let _ = run(server, request.session, entry, arguments, request.now_ms, request.output);
+        let _ = run(server, request.session, entry, arguments, request.clock, request.output);
     }
     server.keyspace.borrow_mut().effects.end();
     Ok(())

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use mlua::chunk::ChunkMode;
 use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
 
-use super::{NativeResult, State, convert, location, sha1};
+use super::{NativeResult, State, convert, location, sha1, stop_if_late};
 use crate::commands::Action;
 use crate::server::REDIS_VERSION;
 
@@ -35,7 +35,11 @@ pub(super) fn register(lua: &Lua, native: &Table, state: &Rc<State>) -> mlua::Re
     let locate = |lua: &Lua, problem: Table| location::locate(lua, &problem, WRAPPED_LEVEL);
     native.set("locate", lua.create_function(locate)?)?;
     native.set("log", lua.create_function(|lua, values: MultiValue| log(lua, &values))?)?;
-    native.set("sha1hex", lua.create_function(|lua, values: MultiValue| sha1hex(lua, &values))?)?;
+    let shared = state.clone();
+    native.set(
+        "sha1hex",
+        lua.create_function(move |lua, values: MultiValue| sha1hex(lua, &shared, &values))?,
+    )?;
     native.set("error_reply", lua.create_function(|lua, values: MultiValue| tagged(lua, "err", &values))?)?;
     native.set("status_reply", lua.create_function(|lua, values: MultiValue| tagged(lua, "ok", &values))?)?;
     native.set("set_repl", lua.create_function(|lua, values: MultiValue| set_repl(lua, &values))?)?;
@@ -72,7 +76,8 @@ fn refusal(lua: &Lua, text: &str) -> NativeResult {
     (false, problem).into_lua_multi(lua)
 }
 
-fn call(lua: &Lua, state: &State, values: &MultiValue) -> NativeResult {
+fn call(lua: &Lua, state: &Rc<State>, values: &MultiValue) -> NativeResult {
+    stop_if_late(lua, state)?;
     if values.is_empty() {
         return refusal(lua, "ERR Please specify at least one argument for this redis lib call");
     }
@@ -173,7 +178,8 @@ fn tagged(lua: &Lua, field: &str, values: &MultiValue) -> NativeResult {
     (true, table).into_lua_multi(lua)
 }
 
-fn sha1hex(lua: &Lua, values: &MultiValue) -> NativeResult {
+fn sha1hex(lua: &Lua, state: &Rc<State>, values: &MultiValue) -> NativeResult {
+    stop_if_late(lua, state)?;
     match values.front() {
         Some(value) if values.len() == 1 => {
             let text = lua.coerce_string(value.clone())?;
@@ -223,19 +229,20 @@ fn set_repl(lua: &Lua, values: &MultiValue) -> NativeResult {
     }
 }
 
-/// `loadstring`: text only, in the environment of the script.
-fn compile(lua: &Lua, state: &State, values: &MultiValue) -> NativeResult {
-    let Some(Value::String(text)) = values.front() else {
+/// `loadstring`: text only, in the environment of the script, which is the first argument.
+fn compile(lua: &Lua, state: &Rc<State>, values: &MultiValue) -> NativeResult {
+    stop_if_late(lua, state)?;
+    let Some(Value::String(text)) = values.get(1) else {
         return (Value::Nil, "bad argument to 'loadstring' (string expected)").into_lua_multi(lua);
     };
-    let name = match values.get(1) {
+    let name = match values.get(2) {
         Some(Value::String(name)) => name.to_string_lossy(),
         _ => text.to_string_lossy().replace('\0', " "),
     };
     let text = text.as_bytes().to_vec();
     let mut chunk = lua.load(text).set_name(name).set_mode(ChunkMode::Text);
-    if let Some(environment) = state.environment.borrow().clone() {
-        chunk = chunk.set_environment(environment);
+    if let Some(Value::Table(environment)) = values.front() {
+        chunk = chunk.set_environment(environment.clone());
     }
     match chunk.into_function() {
         Ok(function) => function.into_lua_multi(lua),

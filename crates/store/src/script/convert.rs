@@ -3,7 +3,7 @@
 use bowline_keyspace::{CommandError, Reply, ReplyValue};
 use mlua::{Lua, Table, Value};
 
-use crate::limits::REPLY_DEPTH_MAX;
+use crate::limits::{REPLY_DEPTH_MAX, SCRIPT_REPLY_ELEMENTS_MAX};
 
 /// A reply as a Lua value. An error becomes a table with the field `err`; the caller decides whether it is raised.
 pub(super) fn to_lua(lua: &Lua, reply: ReplyValue, resp3: bool) -> mlua::Result<Value> {
@@ -65,7 +65,7 @@ pub(super) fn write_reply(value: &Value, resp3: bool, output: &mut dyn Reply) ->
     {
         return Err(CommandError::Other(text.into()));
     }
-    write(value, resp3, 0, output);
+    Writer { resp3, elements_left: SCRIPT_REPLY_ELEMENTS_MAX, output }.value(value, 0);
     Ok(())
 }
 
@@ -86,68 +86,79 @@ fn text_field(table: &Table, name: &str) -> Option<String> {
     }
 }
 
-fn write(value: &Value, resp3: bool, depth: usize, output: &mut dyn Reply) {
-    if depth > REPLY_DEPTH_MAX {
-        output.error("ERR reached lua stack limit");
-        return;
-    }
-    match value {
-        Value::String(text) => output.bulk(&text.as_bytes()),
-        #[expect(clippy::cast_possible_truncation, reason = "Redis cuts fractions off, too")]
-        Value::Number(number) => output.integer(*number as i64),
-        Value::Integer(number) => output.integer(*number),
-        Value::Boolean(value) if resp3 => output.boolean(*value),
-        Value::Boolean(true) => output.integer(1),
-        Value::Table(table) => write_table(table, resp3, depth, output),
-        _ => output.null(),
-    }
+/// Writes a value. Tables that hold each other can stand for more than anybody could read: past a number of elements, and
+/// past a depth, errors stand in for them.
+struct Writer<'a> {
+    resp3: bool,
+    elements_left: usize,
+    output: &'a mut dyn Reply,
 }
 
-fn write_table(table: &Table, resp3: bool, depth: usize, output: &mut dyn Reply) {
-    if let Some(text) = text_field(table, "err") {
-        output.error(&text);
-        return;
-    }
-    if let Some(text) = text_field(table, "ok") {
-        output.simple(&text);
-        return;
-    }
-    if let Some(number) = table.raw_get::<Value>("double").ok().as_ref().and_then(number) {
-        output.double(number);
-        return;
-    }
-    if let Ok(Value::Table(map)) = table.raw_get("map") {
-        let pairs: Vec<(Value, Value)> = map.pairs().filter_map(Result::ok).collect();
-        output.map(pairs.len());
-        for (key, value) in &pairs {
-            write(key, resp3, depth + 1, output);
-            write(value, resp3, depth + 1, output);
+impl Writer<'_> {
+    fn value(&mut self, value: &Value, depth: usize) {
+        if depth > REPLY_DEPTH_MAX {
+            self.output.error("ERR reached lua stack limit");
+            return;
         }
-        return;
+        let Some(left) = self.elements_left.checked_sub(1) else {
+            self.output.error("ERR the reply of the script has too many elements");
+            return;
+        };
+        self.elements_left = left;
+        match value {
+            Value::String(text) => self.output.bulk(&text.as_bytes()),
+            #[expect(clippy::cast_possible_truncation, reason = "Redis cuts fractions off, too")]
+            Value::Number(number) => self.output.integer(*number as i64),
+            Value::Integer(number) => self.output.integer(*number),
+            Value::Boolean(value) if self.resp3 => self.output.boolean(*value),
+            Value::Boolean(true) => self.output.integer(1),
+            Value::Table(table) => self.table(table, depth),
+            _ => self.output.null(),
+        }
     }
-    if let Ok(Value::Table(set)) = table.raw_get("set") {
-        let members: Vec<Value> =
-            set.pairs::<Value, Value>().filter_map(Result::ok).map(|(key, _)| key).collect();
-        output.set(members.len());
-        members.iter().for_each(|member| write(member, resp3, depth + 1, output));
-        return;
+
+    fn table(&mut self, table: &Table, depth: usize) {
+        let output = &mut *self.output;
+        if let Some(text) = text_field(table, "err") {
+            return output.error(&text);
+        }
+        if let Some(text) = text_field(table, "ok") {
+            return output.simple(&text);
+        }
+        if let Some(number) = table.raw_get::<Value>("double").ok().as_ref().and_then(number) {
+            return output.double(number);
+        }
+        if let Ok(Value::Table(map)) = table.raw_get("map") {
+            let pairs: Vec<(Value, Value)> = map.pairs().filter_map(Result::ok).collect();
+            output.map(pairs.len());
+            for (key, value) in &pairs {
+                self.value(key, depth + 1);
+                self.value(value, depth + 1);
+            }
+            return;
+        }
+        if let Ok(Value::Table(set)) = table.raw_get("set") {
+            let members: Vec<Value> =
+                set.pairs::<Value, Value>().filter_map(Result::ok).map(|(key, _)| key).collect();
+            output.set(members.len());
+            return members.iter().for_each(|member| self.value(member, depth + 1));
+        }
+        if let Some(digits) = text_field(table, "big_number") {
+            return output.big_number(digits.replace(['\r', '\n'], " ").as_bytes());
+        }
+        if let Ok(Value::Table(verbatim)) = table.raw_get("verbatim_string")
+            && let (Some(text), Some(format)) =
+                (text_field(&verbatim, "string"), text_field(&verbatim, "format"))
+        {
+            return output.verbatim(format.as_bytes().try_into().unwrap_or(*b"txt"), text.as_bytes());
+        }
+        // A list ends at its first nil, whatever comes after.
+        let items: Vec<Value> = (1..)
+            .map_while(|index: i64| table.raw_get::<Value>(index).ok().filter(|item| !item.is_nil()))
+            .collect();
+        output.array(items.len());
+        items.iter().for_each(|item| self.value(item, depth + 1));
     }
-    if let Some(digits) = text_field(table, "big_number") {
-        output.big_number(digits.replace(['\r', '\n'], " ").as_bytes());
-        return;
-    }
-    if let Ok(Value::Table(verbatim)) = table.raw_get("verbatim_string")
-        && let (Some(text), Some(format)) = (text_field(&verbatim, "string"), text_field(&verbatim, "format"))
-    {
-        output.verbatim(format.as_bytes().try_into().unwrap_or(*b"txt"), text.as_bytes());
-        return;
-    }
-    // A list ends at its first nil, whatever comes after.
-    let items: Vec<Value> = (1..)
-        .map_while(|index: i64| table.raw_get::<Value>(index).ok().filter(|item| !item.is_nil()))
-        .collect();
-    output.array(items.len());
-    items.iter().for_each(|item| write(item, resp3, depth + 1, output));
 }
 
 /// A number as C's `%.<digits>g` writes it.
@@ -169,4 +180,67 @@ pub(super) fn number_text(number: f64, digits: i32) -> String {
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{}e{sign}{:02}", trim(mantissa), exponent.abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_that_stands_for_more_than_anybody_could_read_ends() {
+        // 2^50 elements out of 50 tables: writing them would never end.
+        let lua = Lua::new();
+        let value: Value =
+            lua.load("local a = {} for i = 1, 50 do a = {a, a} end return a").eval().expect("a table");
+        let mut sink = Count::default();
+        Writer { resp3: false, elements_left: 1_000, output: &mut sink }.value(&value, 0);
+        assert!(sink.errors > 0, "the rest is refused in its place");
+        assert!(sink.elements <= 1_000, "{} elements", sink.elements);
+        assert_eq!(sink.missing, 0, "the reply is well-formed");
+    }
+
+    /// Counts what a reply has, without keeping it.
+    #[derive(Default)]
+    struct Count {
+        elements: usize,
+        errors: usize,
+        missing: i64,
+        begun: bool,
+    }
+
+    impl Count {
+        fn one(&mut self) {
+            if self.begun {
+                self.missing -= 1;
+            }
+            self.begun = true;
+            self.elements += 1;
+        }
+    }
+
+    impl Reply for Count {
+        fn resp3(&self) -> bool {
+            false
+        }
+        fn error(&mut self, _: &str) {
+            self.one();
+            self.elements -= 1;
+            self.errors += 1;
+        }
+        fn array(&mut self, length: usize) {
+            self.one();
+            self.missing += i64::try_from(length).expect("a short list");
+        }
+        fn simple(&mut self, _: &str) {}
+        fn integer(&mut self, _: i64) {}
+        fn bulk(&mut self, _: &[u8]) {}
+        fn null(&mut self) {}
+        fn null_array(&mut self) {}
+        fn map(&mut self, _: usize) {}
+        fn set(&mut self, _: usize) {}
+        fn double(&mut self, _: f64) {}
+        fn boolean(&mut self, _: bool) {}
+        fn big_number(&mut self, _: &[u8]) {}
+        fn verbatim(&mut self, _: [u8; 3], _: &[u8]) {}
+    }
 }

@@ -1,9 +1,11 @@
 //! `cjson` of scripts: `encode`, `decode` and `null`, by the rules of the library that Redis has: an empty table is an
 //! object, numbers have 14 digits, slashes are escaped, very sparse arrays are refused.
 
+use std::rc::Rc;
+
 use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
 
-use super::{NativeResult, convert};
+use super::{NativeResult, State, convert, stop_if_late};
 use crate::limits::{JSON_DEPTH_MAX, SCRIPT_MEMORY_BYTES_MAX};
 
 /// Arrays up to this length may have any holes.
@@ -14,42 +16,109 @@ const SPARSE_RATIO: usize = 2;
 const DIGITS: i32 = 14;
 
 /// Puts the functions into `native`.
-pub(super) fn register(lua: &Lua, native: &Table) -> mlua::Result<()> {
+pub(super) fn register(lua: &Lua, native: &Table, state: &Rc<State>) -> mlua::Result<()> {
     native.set("json_null", Value::NULL)?;
-    let encode = |lua: &Lua, values: MultiValue| {
+    let shared = state.clone();
+    let encode = move |lua: &Lua, values: MultiValue| {
         let Some(value) = values.front().filter(|_| values.len() == 1) else {
             return (false, "bad argument #1 to 'encode' (expected 1 argument)").into_lua_multi(lua);
         };
-        let mut text = Vec::new();
-        match write(value, 0, &mut text) {
-            Ok(()) => (true, lua.create_string(&text)?).into_lua_multi(lua),
-            Err(problem) => (false, problem).into_lua_multi(lua),
+        let mut writer = Writer { lua, state: &shared, text: Vec::new() };
+        match writer.value(value, 0) {
+            Ok(()) => (true, lua.create_string(&writer.text)?).into_lua_multi(lua),
+            Err(Failure::Text(problem)) => (false, problem).into_lua_multi(lua),
+            Err(Failure::Lua(error)) => Err(error),
         }
     };
     native.set("json_encode", lua.create_function(encode)?)?;
-    native.set("json_decode", lua.create_function(|lua, values: MultiValue| decode(lua, &values))?)
+    let shared = state.clone();
+    let decode = move |lua: &Lua, values: MultiValue| decode(lua, &shared, &values);
+    native.set("json_decode", lua.create_function(decode)?)
 }
 
-fn write(value: &Value, depth: usize, text: &mut Vec<u8>) -> Result<(), String> {
-    if depth > JSON_DEPTH_MAX {
-        return Err(format!("Cannot serialise, excessive depth ({depth})"));
+/// Why a text cannot be read or written.
+enum Failure {
+    Text(String),
+    Lua(mlua::Error),
+}
+
+impl From<mlua::Error> for Failure {
+    fn from(error: mlua::Error) -> Self {
+        Self::Lua(error)
     }
-    if text.len() > SCRIPT_MEMORY_BYTES_MAX {
-        return Err("not enough memory".to_owned());
+}
+
+/// Writes values as text, with an eye on the clock: tables that hold each other can stand for very much of it.
+struct Writer<'a> {
+    lua: &'a Lua,
+    state: &'a Rc<State>,
+    text: Vec<u8>,
+}
+
+impl Writer<'_> {
+    fn value(&mut self, value: &Value, depth: usize) -> Result<(), Failure> {
+        let refused = |problem: String| Err(Failure::Text(problem));
+        if depth > JSON_DEPTH_MAX {
+            return refused(format!("Cannot serialise, excessive depth ({depth})"));
+        }
+        if self.text.len() > SCRIPT_MEMORY_BYTES_MAX {
+            return refused("not enough memory".to_owned());
+        }
+        match value {
+            Value::Nil => self.text.extend_from_slice(b"null"),
+            value if value.is_null() => self.text.extend_from_slice(b"null"),
+            Value::Boolean(value) => self.text.extend_from_slice(if *value { b"true" } else { b"false" }),
+            Value::String(string) => write_string(&string.as_bytes(), &mut self.text),
+            Value::Table(table) => return self.table(table, depth),
+            value => match convert::number(value) {
+                Some(number) if number.is_finite() => {
+                    self.text.extend(convert::number_text(number, DIGITS).bytes());
+                }
+                Some(_) => return refused("Cannot serialise number: must not be NaN or Inf".to_owned()),
+                None => {
+                    return refused(format!("Cannot serialise {}: type not supported", value.type_name()));
+                }
+            },
+        }
+        Ok(())
     }
-    match value {
-        Value::Nil => text.extend_from_slice(b"null"),
-        value if value.is_null() => text.extend_from_slice(b"null"),
-        Value::Boolean(value) => text.extend_from_slice(if *value { b"true" } else { b"false" }),
-        Value::String(string) => write_string(&string.as_bytes(), text),
-        Value::Table(table) => return write_table(table, depth, text),
-        value => match convert::number(value) {
-            Some(number) if number.is_finite() => text.extend(convert::number_text(number, DIGITS).bytes()),
-            Some(_) => return Err("Cannot serialise number: must not be NaN or Inf".to_owned()),
-            None => return Err(format!("Cannot serialise {}: type not supported", value.type_name())),
-        },
+
+    fn table(&mut self, table: &Table, depth: usize) -> Result<(), Failure> {
+        stop_if_late(self.lua, self.state)?;
+        if let Some(length) = array_length(table)? {
+            self.text.push(b'[');
+            for index in 1..=length {
+                if index > 1 {
+                    self.text.push(b',');
+                }
+                let item: Value = table.raw_get(index)?;
+                self.value(&item, depth + 1)?;
+            }
+            self.text.push(b']');
+            return Ok(());
+        }
+        self.text.push(b'{');
+        for (index, pair) in table.pairs::<Value, Value>().enumerate() {
+            let (key, value) = pair?;
+            if index > 0 {
+                self.text.push(b',');
+            }
+            match (&key, convert::number(&key)) {
+                (Value::String(name), _) => write_string(&name.as_bytes(), &mut self.text),
+                (_, Some(number)) => {
+                    write_string(convert::number_text(number, DIGITS).as_bytes(), &mut self.text);
+                }
+                _ => {
+                    let problem = "Cannot serialise table: table key must be a number or string";
+                    return Err(Failure::Text(problem.to_owned()));
+                }
+            }
+            self.text.push(b':');
+            self.value(&value, depth + 1)?;
+        }
+        self.text.push(b'}');
+        Ok(())
     }
-    Ok(())
 }
 
 fn write_string(bytes: &[u8], text: &mut Vec<u8>) {
@@ -70,10 +139,10 @@ fn write_string(bytes: &[u8], text: &mut Vec<u8>) {
 }
 
 /// The length of a table that has positive whole numbers as keys only; `None` if it has others, or none at all.
-fn array_length(table: &Table) -> Result<Option<usize>, String> {
+fn array_length(table: &Table) -> Result<Option<usize>, Failure> {
     let (mut longest, mut items) = (0_usize, 0_usize);
     for pair in table.pairs::<Value, Value>() {
-        let (key, _) = pair.map_err(|error| error.to_string())?;
+        let (key, _) = pair?;
         let index = match key {
             Value::Integer(index) => usize::try_from(index).ok().filter(|&index| index > 0),
             _ => None,
@@ -83,55 +152,13 @@ fn array_length(table: &Table) -> Result<Option<usize>, String> {
         items += 1;
     }
     if longest > SPARSE_SAFE && longest > items.saturating_mul(SPARSE_RATIO) {
-        return Err("Cannot serialise table: excessively sparse array".to_owned());
+        return Err(Failure::Text("Cannot serialise table: excessively sparse array".to_owned()));
     }
     Ok((items > 0).then_some(longest))
 }
 
-fn write_table(table: &Table, depth: usize, text: &mut Vec<u8>) -> Result<(), String> {
-    if let Some(length) = array_length(table)? {
-        text.push(b'[');
-        for index in 1..=length {
-            if index > 1 {
-                text.push(b',');
-            }
-            let item: Value = table.raw_get(index).map_err(|error| error.to_string())?;
-            write(&item, depth + 1, text)?;
-        }
-        text.push(b']');
-        return Ok(());
-    }
-    text.push(b'{');
-    for (index, pair) in table.pairs::<Value, Value>().enumerate() {
-        let (key, value) = pair.map_err(|error| error.to_string())?;
-        if index > 0 {
-            text.push(b',');
-        }
-        match (&key, convert::number(&key)) {
-            (Value::String(name), _) => write_string(&name.as_bytes(), text),
-            (_, Some(number)) => write_string(convert::number_text(number, DIGITS).as_bytes(), text),
-            _ => return Err("Cannot serialise table: table key must be a number or string".to_owned()),
-        }
-        text.push(b':');
-        write(&value, depth + 1, text)?;
-    }
-    text.push(b'}');
-    Ok(())
-}
-
-/// Why a text cannot be read.
-enum Failure {
-    Text(String),
-    Lua(mlua::Error),
-}
-
-impl From<mlua::Error> for Failure {
-    fn from(error: mlua::Error) -> Self {
-        Self::Lua(error)
-    }
-}
-
-fn decode(lua: &Lua, values: &MultiValue) -> NativeResult {
+fn decode(lua: &Lua, state: &Rc<State>, values: &MultiValue) -> NativeResult {
+    stop_if_late(lua, state)?;
     let Some(Value::String(text)) = values.front().filter(|_| values.len() == 1) else {
         return (false, "bad argument #1 to 'decode' (string expected)").into_lua_multi(lua);
     };

@@ -1,9 +1,8 @@
--- Runs once, when the interpreter starts. `native` are functions of the server; the result is what the server needs:
--- the runner of scripts, and the metatable of their environments.
+-- Runs once, when the interpreter starts. `native` are functions of the server; the result is the runner of scripts.
 local native = ...
 local collectgarbage, error, getmetatable, pcall, rawget, rawset = collectgarbage, error, getmetatable, pcall, rawget, rawset
 local setmetatable, tostring, type, floor = setmetatable, tostring, type, math.floor
-local concat = table.concat
+local concat, select, setfenv = table.concat, select, setfenv
 
 -- Errors that the server raises are tables or userdata; scripts expect text, as from Redis' pcall.
 local function as_text(ok, problem, ...)
@@ -84,6 +83,41 @@ string.rep = function(text, count)
 end
 getmetatable('').__metatable = false
 
+-- table: what moves a long table's items takes long in C, where the hook does not run.
+local long = 4096
+local table_copy = {}
+for name, value in pairs(table) do
+  table_copy[name] = value
+end
+local function tick_if_long(target)
+  if type(target) == 'table' and #target > long then
+    native.tick()
+  end
+end
+table_copy.insert = function(target, ...)
+  if select('#', ...) > 1 then
+    tick_if_long(target)
+  end
+  return table.insert(target, ...)
+end
+table_copy.remove = function(target, ...)
+  if select('#', ...) > 0 then
+    tick_if_long(target)
+  end
+  return table.remove(target, ...)
+end
+table_copy.concat = function(target, ...)
+  tick_if_long(target)
+  return concat(target, ...)
+end
+local function ascending(left, right)
+  return left < right
+end
+-- Some orders take C's sort a time that grows with the square of the length: a comparison in Lua can be stopped.
+table_copy.sort = function(target, before)
+  return table.sort(target, before or ascending)
+end
+
 local math_copy = {}
 for name, value in pairs(math) do
   math_copy[name] = value
@@ -105,8 +139,11 @@ math_copy.randomseed = function(seed)
   native.seed(seed)
 end
 
+-- The environment of the script that runs.
+local environment
+
 local function compile(text, name)
-  return native.compile(text, name)
+  return native.compile(environment, text, name)
 end
 
 local function load_pieces(piece, name)
@@ -163,7 +200,7 @@ local globals = {
   getmetatable = getmetatable, ipairs = ipairs, load = load_pieces, loadstring = compile, math = protect(math_copy),
   next = next, pairs = pairs, pcall = protected_call, rawequal = rawequal, rawget = rawget, redis = redis_proxy,
   select = select, server = redis_proxy, setmetatable = setmetatable, string = protect(string),
-  table = protect(table), tonumber = tonumber, tostring = tostring, type = type, unpack = unpack,
+  table = protect(table_copy), tonumber = tonumber, tostring = tostring, type = type, unpack = unpack,
   xpcall = protected_call_with_handler,
   rawset = function(target, key, value)
     if protected[target] then
@@ -186,7 +223,13 @@ setmetatable(globals, {
   end,
 })
 
-return {
-  runner = function(script) return pcall(script) end,
-  environment = { __index = globals, __newindex = refuse, __metatable = false },
-}
+local environment_metatable = { __index = globals, __newindex = refuse, __metatable = false }
+
+-- A fresh environment for each run: no script sees the globals of another.
+return function(script, keys, values)
+  environment = { KEYS = keys, ARGV = values }
+  environment._G = environment
+  setmetatable(environment, environment_metatable)
+  setfenv(script, environment)
+  return pcall(script)
+end

@@ -33,6 +33,7 @@ impl Bench {
             values: &values,
             database: 0,
             read_only: false,
+            started: bowline_rt::time::now(),
             time_limit: limit,
         };
         let mut tree = ReplyTree::new(false);
@@ -268,4 +269,34 @@ fn a_script_that_promises_only_to_read_is_held_to_it() {
     let answer = bench.run("#!lua flags=no-writes\nreturn redis.call('set', 'a', 1)");
     assert!(answer.starts_with("-ERR Write commands are not allowed from read-only scripts."), "{answer}");
     assert_eq!(bench.run("#!lua\nreturn redis.call('set', 'a', 1)"), "+OK");
+}
+
+#[test]
+fn work_in_c_does_not_outlive_the_deadline() {
+    let limit = Duration::from_millis(100);
+    for text in [
+        "local t = {} for i = 1, 100000 do t[i] = i end while true do table.insert(t, 1, 0) table.remove(t, 1) end",
+        "local t = {} for i = 1, 50000 do t[i] = (i * 7919) % 50021 end while true do table.sort(t) end",
+        "local t = {} for i = 1, 50000 do t[i] = 'abcdefgh' end while true do local s = table.concat(t) end",
+        "local a = {1} for i = 1, 40 do a = {a, a} end return cjson.encode(a)",
+        "local s = 'return 1 ' .. string.rep(' ', 1000000) while true do loadstring(s) end",
+        "local s = string.rep('x', 1000000) while true do redis.sha1hex(s) end",
+    ] {
+        let bench = Bench::new();
+        let started = bowline_rt::time::now();
+        let reply = bench.run_source(Source::Text(text.as_bytes()), limit);
+        assert!(reply.starts_with("-ERR the script ran longer than 100 ms"), "{text}: {reply}");
+        let took = bowline_rt::time::now() - started;
+        assert!(took < Duration::from_secs(5), "{text}: {took:?}");
+        assert_eq!(bench.run("return 1"), "1", "the next script is not affected");
+    }
+}
+
+#[test]
+fn tables_work_as_they_do_in_lua() {
+    check("local t = {3, 1, 2} table.sort(t) return t", "[1 2 3]");
+    check("local t = {3, 1, 2} table.sort(t, function(a, b) return a > b end) return t", "[3 2 1]");
+    check("local t = {1, 2} table.insert(t, 3) table.insert(t, 1, 0) return t", "[0 1 2 3]");
+    check("local t = {1, 2, 3} return {table.remove(t), table.remove(t, 1), #t}", "[3 1 1]");
+    check("return table.concat({1, 2, 3}, ',', 2)", "2,3");
 }
