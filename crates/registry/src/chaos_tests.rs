@@ -1,5 +1,5 @@
-//! Several gateways over one store that stops, vanishes, forgets and reconnects, while agents come, go and move and gateways
-//! are restarted. Then everything works, and the store has to hold the truth.
+//! Several gateways over one store that stops, vanishes, forgets, reconnects, sets its clock forward and fails over to a replica that
+//! lags behind, while agents come, go and move and gateways are restarted. Then everything works, and the store has to hold the truth.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use bowline_model::{AgentId, ServiceName};
 use bowline_rt::time;
 
-use crate::fake::{Connection, Draw, FakeStore, Mood};
+use crate::fake::{Connection, Draw, FakeStore, Model, Mood};
 use crate::limits::TTL;
 use crate::{Registry, Settings};
 
@@ -24,6 +24,10 @@ struct Chaos {
     truth: BTreeMap<(u64, u64), BTreeSet<&'static str>>,
     /// The store forgot something and no connection broke since.
     forgot_silently: bool,
+    /// The store lost claims: that of a gateway that was killed may land now, and it takes a while to see that it is dead.
+    lost_claims: bool,
+    /// What a replica has heard of.
+    replica: Model,
 }
 
 fn start(store: &Arc<FakeStore>, number: u64) -> Registry {
@@ -68,6 +72,18 @@ impl Chaos {
                 self.gateways[usize::try_from(gateway).expect("small")] = start(&self.store, gateway);
                 self.truth.retain(|(holder, _), _| *holder != gateway);
             }
+            18 => match self.draw.below(5) {
+                0 => {
+                    // Leases pass, which is as good as forgetting.
+                    self.store.step_clock(40_000);
+                    self.forgot_silently = true;
+                }
+                1 => {
+                    self.store.fail_over(std::mem::take(&mut self.replica));
+                    self.lost_claims = true;
+                }
+                _ => self.replica = self.store.snapshot(),
+            },
             _ => time::sleep(Duration::from_millis(self.draw.below(2_500))).await,
         }
     }
@@ -112,17 +128,25 @@ impl Chaos {
 async fn run(seed: u64) {
     let store = FakeStore::start();
     let gateways = (0..GATEWAYS).map(|number| start(&store, number)).collect();
-    let mut chaos =
-        Chaos { draw: Draw(seed), store, gateways, truth: BTreeMap::new(), forgot_silently: false };
+    let (truth, replica) = (BTreeMap::new(), Model::default());
+    let mut chaos = Chaos {
+        draw: Draw(seed),
+        store,
+        gateways,
+        truth,
+        forgot_silently: false,
+        lost_claims: false,
+        replica,
+    };
     for _ in 0..STEPS {
         chaos.step().await;
     }
     chaos.store.set_mood(Mood::Well);
     // What was registered is there within a second, or within an audit if the store forgot it without a sign.
-    time::sleep(if chaos.forgot_silently {
-        TTL / 3 + Duration::from_secs(1)
-    } else {
-        Duration::from_secs(1)
+    time::sleep(match (chaos.forgot_silently, chaos.lost_claims) {
+        (true, _) => TTL / 3 + Duration::from_secs(1),
+        (false, true) => Duration::from_secs(5),
+        (false, false) => Duration::from_secs(1),
     })
     .await;
     assert!(!chaos.is_missing_something(), "INV-REG-CONVERGE, seed {seed}: {:#?}", chaos.differences());
@@ -143,4 +167,4 @@ async fn after_any_chaos_the_store_holds_the_truth() {
     }
 }
 
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 100;

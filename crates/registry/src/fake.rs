@@ -163,14 +163,20 @@ impl FakeStore {
         self.clock_step_ms.fetch_add(milliseconds, Ordering::Relaxed);
     }
 
+    /// The claims are lost, and nothing else.
+    pub(crate) fn forget_claims(&self) {
+        self.lock().model.claims.clear();
+    }
+
     /// What a replica would take over now.
     pub(crate) fn snapshot(&self) -> Model {
         self.lock().model.clone()
     }
 
-    /// A replica with this state takes over.
+    /// A replica with this state takes over, and works.
     pub(crate) fn fail_over(&self, replica: Model) {
         self.lock().model = replica;
+        self.set_mood(Mood::Well);
         self.reconnect();
     }
 

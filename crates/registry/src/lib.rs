@@ -21,6 +21,8 @@ mod fake;
 mod layout;
 mod lookup;
 mod membership;
+#[cfg(test)]
+mod membership_tests;
 mod metrics;
 mod publisher;
 mod redis;

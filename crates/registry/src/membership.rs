@@ -1,23 +1,26 @@
 //! Who may write as this gateway.
 //!
 //! A gateway that starts takes its name from whomever had it: a predecessor that still lives somewhere loses it. After
-//! that it only ever keeps it. Whoever then finds a newer claim of another epoch is superseded and stops for good: two
-//! processes with one name would otherwise take it from each other for ever. An older claim supersedes nobody: it comes from
-//! a replica that took over before it had heard of ours.
+//! that it only ever keeps it. Whoever then finds a newer claim of another process that is at work is superseded and stops for
+//! good: two processes with one name would otherwise take it from each other for ever. An older claim supersedes nobody: it
+//! comes from a replica that took over before it had heard of ours.
 //!
-//! Taking names the claim that is taken. A predecessor may have died with its own claim still on the way to the store; if
-//! that landed after ours and took the name back, a dead process would supersede a living one.
+//! A dead process must not supersede a living one. A predecessor may have died with its own claim still on the way to the store.
+//! Taking names the claim that is taken, so that such a claim takes nothing from us. It can still land in a store that has lost
+//! our claim; but its process then never writes the entry that says "this gateway lives" with the term of that claim, which
+//! every other does at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_model::Term;
+use bowline_model::{Epoch, Term};
+use bowline_rt::time::Instant;
 use bowline_rt::{random, time};
 use tokio::sync::watch;
 
-use crate::backend::{BackendError, ClaimRequest, Claimed, Link};
+use crate::backend::{BackendError, ClaimRequest, Claimed, Link, ReadRequest};
 use crate::clock::milliseconds;
-use crate::layout::claim_key;
+use crate::layout::{EntryKey, Record, claim_key};
 use crate::limits::{CLAIM_RETRY, CLAIM_TTL, LATE_SLACK};
 use crate::publisher::{Publisher, stopped};
 
@@ -30,6 +33,13 @@ pub(crate) enum Standing {
     Admitted,
     /// A newer process has its name. Final.
     Superseded,
+}
+
+/// A newer claim of a process that has not shown yet that it lives.
+struct Challenge {
+    owner: Epoch,
+    /// When it was first seen.
+    since: Instant,
 }
 
 /// Why a wait ended.
@@ -45,6 +55,7 @@ pub(crate) async fn run(publisher: Arc<Publisher>) {
     let mut stop = publisher.stop.subscribe();
     // The highest term that this gateway has had. Once it has one, it takes the name from older claims only.
     let mut own_term = None;
+    let mut challenge: Option<Challenge> = None;
     loop {
         // A connection that came instead of another may lead to a store that lost its data: everything is asked anew.
         let up = matches!(*link.borrow_and_update(), Link::Up(_));
@@ -61,6 +72,7 @@ pub(crate) async fn run(publisher: Arc<Publisher>) {
                 Ok(claimed) if claimed.term == Term(0) => pause = random::jitter(CLAIM_RETRY),
                 Ok(claimed) if claimed.owner == publisher.settings.epoch => {
                     own_term = own_term.max(Some(claimed.term));
+                    challenge = None;
                     let was_out = *publisher.standing.borrow() != Standing::Admitted;
                     publisher.admit(claimed.term, was_out);
                     set_standing(&publisher, Standing::Admitted);
@@ -69,10 +81,22 @@ pub(crate) async fn run(publisher: Arc<Publisher>) {
                 Ok(claimed) if own_term.is_none_or(|own| claimed.term < own) => {
                     (replaces, pause) = (Some(claimed.term), Duration::ZERO);
                 }
-                Ok(_) => {
+                Ok(claimed) => {
                     publisher.leave();
-                    set_standing(&publisher, Standing::Superseded);
-                    return;
+                    set_standing(&publisher, Standing::Waiting);
+                    let former = challenge.take().filter(|former| former.owner == claimed.owner);
+                    let since = former.map_or_else(time::now, |former| former.since);
+                    match is_at_work(&publisher, claimed).await {
+                        Ok(true) => return set_standing(&publisher, Standing::Superseded),
+                        Ok(false) if time::now() >= since + patience(&publisher) => {
+                            (replaces, pause) = (Some(claimed.term), Duration::ZERO);
+                        }
+                        Ok(false) => {
+                            challenge = Some(Challenge { owner: claimed.owner, since });
+                            pause = random::jitter(CLAIM_RETRY);
+                        }
+                        Err(_) => pause = random::jitter(CLAIM_RETRY),
+                    }
                 }
                 Err(error) => {
                     let gateway = &publisher.settings.gateway;
@@ -85,6 +109,20 @@ pub(crate) async fn run(publisher: Arc<Publisher>) {
             }
         }
     }
+}
+
+/// Whether the process that claimed has said since then that this gateway lives, and not taken it back.
+async fn is_at_work(publisher: &Publisher, claimed: Claimed) -> Result<bool, BackendError> {
+    let field = EntryKey::Gateway.field(&publisher.settings.gateway);
+    let request = ReadRequest { key: EntryKey::Gateway.store_key(), field: Some(field), entries_max: 1 };
+    let listing = publisher.backend.read(request).await?;
+    let record = listing.entries.first().and_then(|(_, value)| Record::parse(value));
+    Ok(record.is_some_and(|record| (record.epoch, record.term) == (claimed.owner, claimed.term)))
+}
+
+/// How long a process may take from its claim to its first entry: one write that times out, and one that does not.
+fn patience(publisher: &Publisher) -> Duration {
+    publisher.settings.write_timeout * 2 + LATE_SLACK
 }
 
 /// Waits until the claim is due: after `pause`, or a little after a write was refused.

@@ -316,9 +316,10 @@ impl Publisher {
         }
     }
 
-    /// What a record holds; nothing if it is a tombstone. A predecessor's generations mean nothing here.
+    /// What a record holds; nothing if it is a tombstone. A predecessor's generations mean nothing here, and those of an
+    /// earlier term do not fence as the present one does: such an entry is written again.
     fn held(&self, record: Record) -> Option<Held<Content>> {
-        let own = record.epoch == self.settings.epoch;
+        let own = record.epoch == self.settings.epoch && record.term == self.lock().term;
         let generation = if own { record.generation } else { Generation::default() };
         record.content.map(|value| Held { value, generation })
     }

@@ -3,34 +3,33 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_model::{AgentId, Epoch, ServiceName, Term};
+use bowline_model::{AgentId, ServiceName};
 use bowline_rt::time;
 
-use crate::backend::ClaimRequest;
-use crate::fake::{Connection, FakeStore, Model, Mood};
+use crate::fake::{Connection, FakeStore, Mood};
 use crate::limits::TTL;
 use crate::{LookupError, PublishError, Registry, Settings, Target};
 
-fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+pub(crate) fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("a name")
 }
 
-fn registry(store: &Arc<FakeStore>, gateway: &str) -> Registry {
+pub(crate) fn registry(store: &Arc<FakeStore>, gateway: &str) -> Registry {
     let settings =
         Settings::new(name(gateway), name("z1"), &format!("{gateway}.example:7003")).expect("an address");
     Registry::over(settings, Arc::new(Connection(Arc::clone(store))))
 }
 
-fn agent(number: usize) -> AgentId {
+pub(crate) fn agent(number: usize) -> AgentId {
     name(&format!("a{number}"))
 }
 
-fn web() -> [ServiceName; 1] {
+pub(crate) fn web() -> [ServiceName; 1] {
     [name("web")]
 }
 
 /// Waits until `holds`, at most for `limit`; returns how long that took.
-async fn within(limit: Duration, what: &str, holds: impl Fn() -> bool) -> Duration {
+pub(crate) async fn within(limit: Duration, what: &str, holds: impl Fn() -> bool) -> Duration {
     let start = time::now();
     while !holds() {
         assert!(time::now() - start < limit, "not within {limit:?}: {what}");
@@ -39,7 +38,7 @@ async fn within(limit: Duration, what: &str, holds: impl Fn() -> bool) -> Durati
     time::now() - start
 }
 
-async fn quiet(registry: &Registry) {
+pub(crate) async fn quiet(registry: &Registry) {
     within(Duration::from_secs(1), "everything is written", || registry.pending() == 0).await;
 }
 
@@ -230,48 +229,6 @@ async fn a_change_is_in_the_store_one_write_later() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_older_claim_of_a_replica_that_took_over_supersedes_nobody() {
-    let store = FakeStore::start();
-    let former = registry(&store, "g1");
-    former.publish(&agent(1), &web()).expect("room");
-    quiet(&former).await;
-    let replica = store.snapshot();
-    former.publisher_for_tests().stop.send_replace(true);
-    let latter = registry(&store, "g1");
-    latter.publish(&agent(1), &web()).expect("room");
-    quiet(&latter).await;
-    store.fail_over(replica);
-    time::sleep(Duration::from_secs(1)).await;
-    assert!(latter.store_up() && !latter.superseded() && latter.pending() == 0);
-    let other = registry(&store, "g2");
-    let holders = other.lookup(&Target::Agent(agent(1))).await.expect("the store answers");
-    assert_eq!(holders[0].epoch, latter.epoch(), "INV-REG-REPAIR");
-}
-
-/// Claims and writes carry the latest moment at which the store may take them, from an estimate of its clock.
-#[tokio::test(start_paused = true)]
-async fn a_store_whose_clock_is_set_locks_nobody_out() {
-    const HOUR_MS: i64 = 3_600_000;
-    for step_ms in [HOUR_MS, -HOUR_MS, 400 * 24 * HOUR_MS, 3_000, -3_000] {
-        let store = FakeStore::start();
-        let registry = registry(&store, "g1");
-        registry.publish(&agent(1), &web()).expect("room");
-        quiet(&registry).await;
-        time::sleep(Duration::from_secs(3)).await;
-        store.step_clock(step_ms);
-        registry.publish(&agent(2), &web()).expect("room");
-        let is_there = || store.fields("bowline:{agent:a2}") == ["g1/a2"];
-        within(Duration::from_millis(200), "INV-REG-CONVERGE", is_there).await;
-        let all = || store.fields("bowline:{service:web}") == ["g1/a1", "g1/a2"];
-        within(Duration::from_secs(11), "INV-REG-REPAIR", all).await;
-        registry.withdraw(&agent(1));
-        time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(store.fields("bowline:{service:web}"), ["g1/a2"], "{step_ms}");
-        assert!(registry.store_up() && registry.pending() == 0);
-    }
-}
-
 /// Nobody looks the agent up: its other gateway's renewals are all that touches the hash.
 #[tokio::test(start_paused = true)]
 async fn what_a_dead_gateway_left_is_removed_although_nobody_reads_it() {
@@ -301,21 +258,6 @@ async fn the_tombstones_of_many_removals_do_not_gather() {
     }
     let fields = store.all_fields("bowline:{service:web}").len();
     assert!(fields <= 100, "INV-REG-FORGET: {fields}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn shutting_down_does_not_wait_for_a_store_that_lists_a_successor() {
-    let store = FakeStore::start();
-    let older = registry(&store, "g1");
-    older.publish(&agent(1), &web()).expect("room");
-    quiet(&older).await;
-    let newer = registry(&store, "g1");
-    newer.publish(&agent(1), &web()).expect("room");
-    quiet(&newer).await;
-    let start = time::now();
-    older.shut_down(Duration::from_secs(10)).await;
-    assert!(time::now() - start < Duration::from_secs(1), "{:?}", time::now() - start);
-    assert_eq!(store.fields("bowline:{service:web}"), ["g1/a1"], "it takes nothing with it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -395,67 +337,6 @@ async fn a_key_that_hangs_delays_no_other() {
         within(Duration::from_millis(25), "INV-REG-NOBLOCK", || !store.fields(&key).is_empty()).await;
     }
     assert_eq!(registry.pending(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn of_two_processes_with_one_name_the_newer_wins_and_the_older_stops() {
-    let store = FakeStore::start();
-    let older = registry(&store, "g1");
-    older.publish(&agent(1), &web()).expect("room");
-    quiet(&older).await;
-    let newer = registry(&store, "g1");
-    newer.publish(&agent(1), &web()).expect("room");
-    newer.publish(&agent(2), &web()).expect("room");
-    quiet(&newer).await;
-    within(Duration::from_secs(31), "the older one finds out", || older.superseded()).await;
-    assert!(!older.store_up() && newer.store_up() && !newer.superseded());
-    let writes = older.publisher_for_tests().counters().writes;
-    older.publish(&agent(3), &web()).expect("room");
-    time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(older.publisher_for_tests().counters().writes, writes, "a superseded gateway writes nothing");
-    assert_eq!(store.fields("bowline:{service:web}"), ["g1/a1", "g1/a2"]);
-    let third = registry(&store, "g2");
-    let holders = third.lookup(&Target::Agent(agent(1))).await.expect("the store answers");
-    assert_eq!(holders[0].epoch, newer.epoch());
-    older.shut_down(Duration::from_secs(5)).await;
-    assert_eq!(store.fields("bowline:{service:web}"), ["g1/a1", "g1/a2"], "it takes nothing with it");
-}
-
-/// A predecessor died with its claim on the way; the claim lands after its successor's.
-#[test]
-fn a_claim_that_lands_late_takes_nothing() {
-    let mut model = Model::default();
-    let claim = |epoch, replaces, not_after_unix_ms| ClaimRequest {
-        key: "c".to_owned(),
-        epoch: Epoch::from_bits(epoch),
-        replaces,
-        lifetime: Duration::from_secs(60),
-        seen: Term(0),
-        not_after_unix_ms,
-    };
-    let first = model.claim(&claim(1, None, u64::MAX), 1_000);
-    let late = claim(2, Some(first.term), u64::MAX);
-    let third = model.claim(&claim(3, Some(first.term), u64::MAX), 1_001);
-    assert_eq!((third.owner, third.term > first.term), (Epoch::from_bits(3), true));
-    assert_eq!(model.claim(&late, 1_002).owner, Epoch::from_bits(3));
-    let too_late = model.claim(&claim(2, Some(third.term), 1_002), 1_003);
-    assert_eq!(too_late.term, Term(0));
-    assert_eq!(model.claim(&claim(3, None, u64::MAX), 1_004).term, third.term);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_restarted_gateway_takes_its_entries_over() {
-    let store = FakeStore::start();
-    let former = registry(&store, "g1");
-    former.publish(&agent(1), &web()).expect("room");
-    quiet(&former).await;
-    former.publisher_for_tests().stop.send_replace(true);
-    let latter = registry(&store, "g1");
-    latter.publish(&agent(1), &[]).expect("room");
-    quiet(&latter).await;
-    let holders = latter.lookup(&Target::Agent(agent(1))).await.expect("the store answers");
-    assert_eq!(holders[0].epoch, latter.epoch());
-    assert_eq!(latter.publisher_for_tests().counters().drift.total(), 0, "a predecessor's entry is no drift");
 }
 
 #[tokio::test(start_paused = true)]
