@@ -22,11 +22,10 @@ pub async fn run(flags: &StatusFlags) -> Result<(), Failure> {
         return edge::print(&look(&endpoint, flags.output).await?);
     }
     let clear = if edge::stdout_is_terminal() && flags.output == Output::Table { CLEAR } else { "" };
-    loop {
-        let text = look(&endpoint, flags.output).await?;
-        edge::print(&format!("{clear}{text}"))?;
+    while edge::print_while_read(&format!("{clear}{}", look(&endpoint, flags.output).await?))? {
         bowline_rt::time::sleep(WATCH_PERIOD).await;
     }
+    Ok(())
 }
 
 async fn look(endpoint: &Endpoint, output: Output) -> Result<String> {

@@ -174,6 +174,7 @@ fn dev_prints_a_line_that_works_and_stops_on_ctrl_c() {
         0,
         "\"name\": \"dev-agent\"",
     );
+    watch_ends_with_its_reader(url);
     let gateway = format!("http://{}", http.trim_end_matches('/'));
     check(folder.path(), &["forward", "none", "--stdio", "--gateway", &gateway], &[], 1, "service_unknown");
 
@@ -181,6 +182,20 @@ fn dev_prints_a_line_that_works_and_stops_on_ctrl_c() {
     let status = dev.0.wait().expect("it ends");
     assert!(status.success(), "{status}");
     assert_eq!(lines.last().as_deref(), Some("stopped"));
+}
+
+/// `bowline status --watch | head` ends.
+fn watch_ends_with_its_reader(admin: &str) {
+    use std::io::BufRead as _;
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bowline"));
+    command.env_clear().args(["status", "--watch", "--gateway", admin]).stdout(std::process::Stdio::piped());
+    let mut watch = Running(command.spawn().expect("the program starts"));
+    let mut reader = std::io::BufReader::new(watch.0.stdout.take().expect("piped"));
+    reader.read_line(&mut String::new()).expect("a line");
+    drop(reader);
+    let status = watch.0.wait().expect("it ends");
+    assert!(status.success(), "{status}");
 }
 
 /// GETs `/` of the demo service.
