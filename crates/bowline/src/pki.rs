@@ -100,7 +100,9 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<String> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true).mode(mode);
-    let mut file = options.open(path).with_context(|| format!("cannot create {}", path.display()))?;
+    let mut file = options.open(path).with_context(|| {
+        format!("cannot create {} (a file that is there is never overwritten)", path.display())
+    })?;
     file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path.display().to_string())
 }

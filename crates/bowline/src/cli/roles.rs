@@ -87,7 +87,8 @@ pub struct ServerFlags {
     /// Entry for raw TCP; may be repeated
     #[arg(long, env = "BOWLINE_TCP", value_name = "IP:PORT=SERVICE[.AGENT]", value_delimiter = ',', value_parser = parse_tcp)]
     pub tcp: Vec<TcpConfig>,
-    /// Store: redis:// or rediss:// URL [default: embedded in this process]
+    /// Store: redis:// or rediss:// URL; a password is safer in a file or variable, for others see command lines
+    /// [default: embedded in this process]
     #[arg(long, env = "BOWLINE_STORE", value_name = "URL", hide_env_values = true, value_parser = secret)]
     pub store: Option<Secret>,
     /// File with the password of the store
