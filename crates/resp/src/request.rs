@@ -100,13 +100,19 @@ impl RequestDecoder {
     /// Reads the first line of a request.
     fn begin(&mut self, buffer: &mut BytesMut) -> Result<Option<Begun>, ProtocolError> {
         if buffer.first().is_some_and(|&first| first != b'*') {
-            let Some(line) = self.take_line(buffer, ProtocolError::InlineTooLong)? else { return Ok(None) };
-            let words = inline::split(&line)?;
+            let Some(length) = self.line_length(buffer, ProtocolError::InlineTooLong)? else {
+                return Ok(None);
+            };
+            let words = inline::split(&buffer[..length])?;
+            buffer.advance(length);
             return Ok(Some(if words.is_empty() { Begun::Nothing } else { Begun::Inline(words) }));
         }
-        let Some(line) = self.take_line(buffer, ProtocolError::CountLineTooLong)? else { return Ok(None) };
-        let digits = strip(&line).ok_or(ProtocolError::LineEnd)?;
+        let Some(length) = self.line_length(buffer, ProtocolError::CountLineTooLong)? else {
+            return Ok(None);
+        };
+        let digits = strip(&buffer[..length]).ok_or(ProtocolError::LineEnd)?;
         let count = parse_length(&digits[1..]).ok_or(ProtocolError::ArgumentCount)?;
+        buffer.advance(length);
         let Ok(count @ 1..) = usize::try_from(count) else { return Ok(Some(Begun::Nothing)) };
         if count > self.limits.arguments_max {
             return Err(match self.limits.authenticated {
@@ -115,7 +121,7 @@ impl RequestDecoder {
             });
         }
         let arguments = Vec::with_capacity(count.min(ELEMENTS_RESERVED));
-        Ok(Some(Begun::Array(Partial { arguments, count, bulk: None, request_bytes: line.len() })))
+        Ok(Some(Begun::Array(Partial { arguments, count, bulk: None, request_bytes: length })))
     }
 
     fn next_argument(
@@ -151,9 +157,10 @@ impl RequestDecoder {
         {
             return Err(ProtocolError::ExpectedBulk(first));
         }
-        let Some(line) = self.take_line(buffer, ProtocolError::BulkLineTooLong)? else { return Ok(None) };
-        let digits = strip(&line).ok_or(ProtocolError::LineEnd)?;
+        let Some(line) = self.line_length(buffer, ProtocolError::BulkLineTooLong)? else { return Ok(None) };
+        let digits = strip(&buffer[..line]).ok_or(ProtocolError::LineEnd)?;
         let length = parse_length(&digits[1..]).ok_or(ProtocolError::BulkLength)?;
+        buffer.advance(line);
         let length = usize::try_from(length).map_err(|_| ProtocolError::BulkLength)?;
         if length > self.limits.bulk_bytes_max {
             return Err(match self.limits.authenticated {
@@ -161,24 +168,24 @@ impl RequestDecoder {
                 false => ProtocolError::UnauthenticatedBulkLength,
             });
         }
-        partial.request_bytes = partial.request_bytes.saturating_add(line.len() + length + 2);
+        partial.request_bytes = partial.request_bytes.saturating_add(line + length + 2);
         if partial.request_bytes > self.limits.request_bytes_max {
             return Err(ProtocolError::RequestTooLong(self.limits.request_bytes_max));
         }
         Ok(Some(length))
     }
 
-    /// Takes a line with its line feed.
-    fn take_line(
+    /// The length of the line that comes next, with its line feed, once it is whole.
+    fn line_length(
         &mut self,
-        buffer: &mut BytesMut,
+        buffer: &BytesMut,
         too_long: ProtocolError,
-    ) -> Result<Option<BytesMut>, ProtocolError> {
+    ) -> Result<Option<usize>, ProtocolError> {
         let line_end = self.lines.find(buffer);
         if line_end.unwrap_or(buffer.len()) > self.limits.inline_bytes_max {
             return Err(too_long);
         }
-        Ok(line_end.map(|line_end| buffer.split_to(line_end)))
+        Ok(line_end)
     }
 }
 

@@ -166,7 +166,7 @@ impl Scripts {
         self.tidy();
     }
 
-    fn resolve(&self, source: Source<'_>) -> Result<Script, CommandError> {
+    fn resolve(&self, source: Source<'_>) -> Result<Rc<Script>, CommandError> {
         let text = match source {
             Source::Digest(digest) => {
                 let text = "NOSCRIPT No matching script. Please use EVAL.";
@@ -215,7 +215,9 @@ impl Scripts {
         }
         let (finished, value) = started.map_err(|error| interpreter_error(&error, &script.digest))?;
         if finished {
-            return convert::write_reply(&value, self.state.resp3.get(), output);
+            // Writing gets as much time again.
+            let deadline = bowline_rt::time::now() + invocation.time_limit;
+            return convert::write_reply(&value, self.state.resp3.get(), deadline, output);
         }
         Err(CommandError::Other(location::describe_error(&value, &script.digest, script.only_line).into()))
     }

@@ -1,6 +1,7 @@
 //! The scripts that EVALSHA can run, by the digest of their text.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 use bowline_keyspace::CommandError;
 use mlua::chunk::ChunkMode;
@@ -9,7 +10,7 @@ use mlua::{Function, Lua};
 use crate::limits::{SCRIPT_BYTES_MAX, SCRIPTS_BYTES_MAX, SCRIPTS_EVALUATED_MAX, SCRIPTS_LOADED_MAX};
 
 /// A compiled script.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Script {
     pub function: Function,
     pub digest: String,
@@ -22,7 +23,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    pub fn compile(lua: &Lua, text: &[u8], digest: &str) -> Result<Self, CommandError> {
+    pub fn compile(lua: &Lua, text: &[u8], digest: &str) -> Result<Rc<Self>, CommandError> {
         if text.len() > SCRIPT_BYTES_MAX {
             return Err(CommandError::text("ERR the script is too long"));
         }
@@ -36,7 +37,8 @@ impl Script {
             CommandError::Other(format!("ERR Error compiling script (new function): {problem}").into())
         })?;
         let only_line = if text.contains(&b'\n') { "0" } else { "1" };
-        Ok(Self { function, digest: digest.to_owned(), read_only, only_line, bytes: text.len() })
+        let digest = digest.to_owned();
+        Ok(Rc::new(Self { function, digest, read_only, only_line, bytes: text.len() }))
     }
 }
 
@@ -80,7 +82,7 @@ fn shebang(text: &[u8]) -> Result<(bool, &[u8]), CommandError> {
 
 #[derive(Debug)]
 struct Kept {
-    script: Script,
+    script: Rc<Script>,
     loaded: bool,
 }
 
@@ -100,7 +102,7 @@ impl Cache {
         self.scripts.len()
     }
 
-    pub fn find(&self, digest: &[u8]) -> Option<Script> {
+    pub fn find(&self, digest: &[u8]) -> Option<Rc<Script>> {
         let digest = std::str::from_utf8(digest).ok()?;
         let kept = match digest.bytes().any(|byte| byte.is_ascii_uppercase()) {
             true => self.scripts.get(&digest.to_ascii_lowercase()),
@@ -127,7 +129,7 @@ impl Cache {
         }
     }
 
-    pub fn insert(&mut self, script: Script, loaded: bool) {
+    pub fn insert(&mut self, script: Rc<Script>, loaded: bool) {
         if loaded {
             self.loaded += 1;
             self.loaded_bytes += script.bytes;

@@ -1,6 +1,9 @@
 //! Between replies and Lua values, by the rules of Redis' "Lua API reference".
 
+use std::time::Instant;
+
 use bowline_keyspace::{CommandError, Reply, ReplyValue};
+use bowline_rt::time::now;
 use mlua::{Lua, Table, Value};
 
 use crate::limits::{REPLY_DEPTH_MAX, SCRIPT_REPLY_ELEMENTS_MAX};
@@ -55,17 +58,22 @@ pub(super) fn to_lua(lua: &Lua, reply: ReplyValue, resp3: bool) -> mlua::Result<
     }
 }
 
-/// Writes what a script returned.
+/// Writes what a script returned, until `deadline` at most.
 ///
 /// # Errors
 /// The script returned an error table.
-pub(super) fn write_reply(value: &Value, resp3: bool, output: &mut dyn Reply) -> Result<(), CommandError> {
+pub(super) fn write_reply(
+    value: &Value,
+    resp3: bool,
+    deadline: Instant,
+    output: &mut dyn Reply,
+) -> Result<(), CommandError> {
     if let Value::Table(table) = value
         && let Some(text) = text_field(table, "err")
     {
         return Err(CommandError::Other(text.into()));
     }
-    Writer { resp3, elements_left: SCRIPT_REPLY_ELEMENTS_MAX, output }.value(value, 0);
+    Writer { resp3, elements_left: SCRIPT_REPLY_ELEMENTS_MAX, deadline, output }.value(value, 0);
     Ok(())
 }
 
@@ -86,11 +94,12 @@ fn text_field(table: &Table, name: &str) -> Option<String> {
     }
 }
 
-/// Writes a value. Tables that hold each other can stand for more than anybody could read: past a number of elements, and
-/// past a depth, errors stand in for them.
+/// Writes a value. Tables that hold each other can stand for more than anybody could read: past a number of elements, a
+/// depth and a time, errors stand in for them.
 struct Writer<'a> {
     resp3: bool,
     elements_left: usize,
+    deadline: Instant,
     output: &'a mut dyn Reply,
 }
 
@@ -101,7 +110,7 @@ impl Writer<'_> {
             return;
         }
         let Some(left) = self.elements_left.checked_sub(1) else {
-            self.output.error("ERR the reply of the script has too many elements");
+            self.output.error("ERR the reply of the script has too many elements, or takes too long");
             return;
         };
         self.elements_left = left;
@@ -118,6 +127,9 @@ impl Writer<'_> {
     }
 
     fn table(&mut self, table: &Table, depth: usize) {
+        if now() >= self.deadline {
+            self.elements_left = 0;
+        }
         let output = &mut *self.output;
         if let Some(text) = text_field(table, "err") {
             return output.error(&text);
@@ -193,7 +205,8 @@ mod tests {
         let value: Value =
             lua.load("local a = {} for i = 1, 50 do a = {a, a} end return a").eval().expect("a table");
         let mut sink = Count::default();
-        Writer { resp3: false, elements_left: 1_000, output: &mut sink }.value(&value, 0);
+        let deadline = now() + std::time::Duration::from_secs(60);
+        Writer { resp3: false, elements_left: 1_000, deadline, output: &mut sink }.value(&value, 0);
         assert!(sink.errors > 0, "the rest is refused in its place");
         assert!(sink.elements <= 1_000, "{} elements", sink.elements);
         assert_eq!(sink.missing, 0, "the reply is well-formed");

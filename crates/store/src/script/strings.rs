@@ -6,7 +6,7 @@ use std::rc::Rc;
 use mlua::{IntoLua, IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value};
 
 use super::pattern::{Capture, Matcher, PatternError};
-use super::{NativeResult, State};
+use super::{NativeResult, State, stop_if_late};
 use crate::limits::SCRIPT_MEMORY_BYTES_MAX;
 
 /// Bytes that a plain search compares for one step.
@@ -246,6 +246,7 @@ fn gsub(lua: &Lua, state: &Rc<State>, arguments: &MultiValue) -> Found {
     let anchor = pattern.first() == Some(&b'^');
     let (mut result, mut copied, mut at, mut replaced) = (Vec::new(), 0, 0, 0_usize);
     while replaced < most && at <= subject.len() {
+        stop_if_late(lua, state)?;
         let Some((start, end, found)) = search(state, &subject, &pattern, at)? else { break };
         result.extend_from_slice(&subject[copied..start]);
         append_replacement(lua, &replacement, &subject, (start, end), &found, &mut result)?;
