@@ -6,6 +6,9 @@ use std::time::Duration;
 /// Generous: the machine of a test run may be busy. Tests of a promised time state their own bound.
 pub const SOON: Duration = Duration::from_secs(20);
 
+/// How long an entry outlives its gateway in the zones of the tests, in seconds: short, so that forgetting can be seen.
+pub const REGISTRY_TTL_SECONDS: u64 = 8;
+
 /// Pause between two looks at a predicate.
 pub const LOOK_PERIOD: Duration = Duration::from_millis(20);
 

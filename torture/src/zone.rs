@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http;
-use crate::limits::ANSWER_MAX;
+use crate::limits::{ANSWER_MAX, REGISTRY_TTL_SECONDS};
 use crate::peers;
 use crate::ports::free_address;
 use crate::process::Process;
@@ -255,6 +255,7 @@ impl Reserved {
         if let Some(store) = store {
             write!(text, "[store]\nurl = \"redis://{store}\"\n").context("a text grows")?;
         }
+        write!(text, "[registry]\nttl = \"{REGISTRY_TTL_SECONDS}s\"\n").context("a text grows")?;
         text.push_str("[log]\nlevel = \"info,bowline_registry=debug,bowline_tunnel=debug\"\n");
         let configuration = folder.join(format!("{name}.toml"));
         fs::write(&configuration, text).context("cannot write a configuration")?;

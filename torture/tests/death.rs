@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use bowline_rt::time;
 use bowline_torture::http;
+use bowline_torture::limits::REGISTRY_TTL_SECONDS;
 use bowline_torture::load::Load;
 use bowline_torture::process::{Signal, story};
 use bowline_torture::wait::{wait_out, wait_within};
@@ -14,8 +15,9 @@ use bowline_torture::zone::{StoreKind, WEB, Zone};
 const RECOVERY_MAX: Duration = Duration::from_secs(5);
 /// Registrations that were made while the store stood still appear within this after it goes on.
 const APPEARANCE_MAX: Duration = Duration::from_secs(1);
-/// How long an entry outlives its gateway, with some time for the machine.
-const FORGOTTEN_MAX: Duration = Duration::from_secs(30 + 10);
+/// How long an entry outlives its gateway: its TTL, the time to its neighbour's next renewal, which sweeps it away, and some
+/// time for the machine.
+const FORGOTTEN_MAX: Duration = Duration::from_secs(REGISTRY_TTL_SECONDS + REGISTRY_TTL_SECONDS / 3 + 5);
 const BEFORE: Duration = Duration::from_secs(1);
 const STANDSTILL: Duration = Duration::from_secs(4);
 
