@@ -34,6 +34,7 @@ pub(super) fn describe_error(problem: &Value, digest: &str, fallback_line: &str)
             // Rust's errors come with a trace of the stack.
             let text = text.lines().next().unwrap_or_default();
             let text = text.strip_prefix("runtime error: ").unwrap_or(text);
+            let text = without_our_own_place(text);
             let line = text
                 .strip_prefix("user_script:")
                 .and_then(|rest| rest.split(':').next())
@@ -41,4 +42,12 @@ pub(super) fn describe_error(problem: &Value, digest: &str, fallback_line: &str)
             format!("ERR {text} script: {digest}, on @user_script:{line}.")
         }
     }
+}
+
+/// Lua names the place where it noticed an error; a line of `sandbox.lua` says nothing to the author of a script.
+fn without_our_own_place(text: &str) -> &str {
+    let after = text
+        .strip_prefix("sandbox:")
+        .map(|rest| rest.trim_start_matches(|letter: char| letter.is_ascii_digit()));
+    after.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(text)
 }

@@ -299,4 +299,12 @@ fn tables_work_as_they_do_in_lua() {
     check("local t = {1, 2} table.insert(t, 3) table.insert(t, 1, 0) return t", "[0 1 2 3]");
     check("local t = {1, 2, 3} return {table.remove(t), table.remove(t, 1), #t}", "[3 1 1]");
     check("return table.concat({1, 2, 3}, ',', 2)", "2,3");
+    for (text, problem) in [
+        ("return table.insert(nil, 1)", "bad argument #1 to 'insert' (table expected, got nil)"),
+        ("local t = {1, 'x'} table.sort(t)", "attempt to compare string with number"),
+        ("return table.concat({{}})", "invalid value (table) at index 1 in table for 'concat'"),
+    ] {
+        let digest = sha1(text.as_bytes());
+        check(text, &format!("-ERR {problem} script: {digest}, on @user_script:1."));
+    }
 }
