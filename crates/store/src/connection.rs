@@ -130,6 +130,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             .session
             .stranger_since
             .map(|since| AUTHENTICATION_MAX.saturating_sub(now().saturating_duration_since(since)));
+        // Asked here as well, because somebody who sends without a pause would win the race below each time.
+        if stranger.is_some_and(|left| left.is_zero()) {
+            return Err(Cut::Stranger);
+        }
         let count = tokio::select! {
             biased;
             () = client.killed() => return Ok(false),
@@ -313,16 +317,23 @@ mod tests {
         serve(server.clone(), client(&server), stream).await;
         assert_eq!(now().duration_since(started), Duration::from_secs(30) + AUTHENTICATION_MAX);
 
-        // Bytes that lead to nothing win no time.
-        let started = now();
-        let (mut peer, stream) = duplex(1_024);
-        let drip = async {
-            while peer.write_all(b"PING\r\n").await.is_ok() {
-                sleep(Duration::from_secs(7)).await;
-            }
-        };
-        tokio::join!(serve(server.clone(), client(&server), stream), drip);
-        assert!(now().duration_since(started) < AUTHENTICATION_MAX + Duration::from_secs(8));
+        // Bytes that lead to nothing win no time, with pauses or without.
+        for pause in [Duration::from_secs(7), Duration::ZERO] {
+            let started = now();
+            let (peer, stream) = duplex(1_024);
+            let (mut answers, mut requests) = tokio::io::split(peer);
+            let drip = async {
+                while requests.write_all(b"PING\r\n").await.is_ok() {
+                    sleep(pause.max(Duration::from_millis(1))).await;
+                }
+            };
+            let drain = async {
+                let mut buffer = [0; 4_096];
+                while answers.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
+            };
+            tokio::join!(serve(server.clone(), client(&server), stream), drip, drain);
+            assert!(now().duration_since(started) < AUTHENTICATION_MAX + Duration::from_secs(8));
+        }
 
         let started = now();
         let (_peer, stream) = duplex(1_024);
