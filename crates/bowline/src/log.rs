@@ -15,7 +15,12 @@ pub fn start(config: &LogConfig) -> Result<(), Failure> {
             "`{level}` is not a log filter: {error}; write a level such as info, or info,bowline_tunnel=debug"
         ))
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost. To say so on standard error, as the library would, panics when that is what
+    // is closed.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .log_internal_errors(false)
+        .with_writer(std::io::stderr);
     match config.format {
         LogFormat::Human => builder.with_ansi(colours()).init(),
         LogFormat::Json => {

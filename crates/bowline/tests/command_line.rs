@@ -141,6 +141,24 @@ impl Running {
     }
 }
 
+/// The process goes on when whoever read its log is gone, and stops as it should.
+#[test]
+fn a_log_that_nobody_reads_harms_nothing() {
+    use std::io::BufRead as _;
+
+    let ports = ["--http-listen", "--admin-listen", "--agents-listen", "--peers-listen"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bowline"));
+    command.env_clear().args(["server", "--name", "g"]).stderr(std::process::Stdio::piped());
+    command.args(ports.iter().flat_map(|port| [*port, "127.0.0.1:0"]));
+    let mut server = Running(command.spawn().expect("the program starts"));
+    let mut log = std::io::BufReader::new(server.0.stderr.take().expect("piped")).lines();
+    assert!(log.any(|line| line.expect("text").contains("in step with the store")));
+    drop(log);
+    server.signal(rustix::process::Signal::TERM);
+    let status = server.0.wait().expect("it ends");
+    assert!(status.success(), "{status}");
+}
+
 /// What follows `mark` in the next line that has it, up to a space.
 fn after(lines: &mut impl Iterator<Item = String>, mark: &str) -> String {
     let line = lines.find(|line| line.contains(mark)).unwrap_or_else(|| panic!("no line with {mark:?}"));
