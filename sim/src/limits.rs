@@ -34,6 +34,10 @@ pub const SLOW_LINK: Duration = Duration::from_millis(400);
 /// connection is noticed after three heartbeats, and the agent's next attempt waits for its back-off.
 pub const CONVERGE_MAX: Duration = Duration::from_secs(60);
 
+/// A connection that a fault has killed silently is noticed within this: three heartbeats of 5 s, and some. Until then the
+/// truth itself may still change, however quiet everything looks.
+pub const NOTICE_MAX: Duration = Duration::from_secs(20);
+
 /// After convergence the system is watched for this long: what converged must stay so.
 pub const STAY: Duration = Duration::from_secs(5);
 

@@ -7,7 +7,9 @@ use bowline_model::Invariant;
 use turmoil::{Builder, Sim};
 
 use crate::fault::Plan;
-use crate::limits::{CONVERGE_MAX, LATENCY_MAX, LATENCY_MIN, SEGMENTS_MAX, SETTLE_MAX, STAY, TICK};
+use crate::limits::{
+    CONVERGE_MAX, LATENCY_MAX, LATENCY_MIN, NOTICE_MAX, SEGMENTS_MAX, SETTLE_MAX, STAY, TICK,
+};
 
 /// Seconds from 1970 to the beginning of every simulation.
 const EPOCH: Duration = Duration::from_secs(1_800_000_000);
@@ -93,7 +95,12 @@ pub fn run(sim: &mut Sim<'_>, plan: &Plan, checker: &impl Checker) -> Result<Str
     let healed = sim.elapsed();
     wait(sim, checker, CONVERGE_MAX)?;
     let converged = sim.elapsed() - healed;
-    while sim.elapsed() < healed + converged + STAY {
+    while sim.elapsed() < healed + NOTICE_MAX {
+        step(sim, checker)?;
+    }
+    wait(sim, checker, CONVERGE_MAX)?;
+    let settled = sim.elapsed();
+    while sim.elapsed() < settled + STAY {
         step(sim, checker)?;
         checker.converged()?;
     }
