@@ -46,6 +46,9 @@ pub fn install_peers() -> Result<()> {
         "-y",
         "-qq",
         "--no-install-recommends",
+        // Somebody else may be installing at this moment: wait for them instead of failing.
+        "-o",
+        "DPkg::Lock::Timeout=120",
     ]);
     run(install.args(&missing)).with_context(|| by_hand.clone())?;
     match missing_packages().as_slice() {

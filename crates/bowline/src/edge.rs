@@ -72,7 +72,7 @@ pub fn print(text: &str) -> Result<(), Failure> {
     print_while_read(text).map(drop)
 }
 
-/// As [`print`], and says whether there still is a reader.
+/// As [`print()`], and says whether there still is a reader.
 pub fn print_while_read(text: &str) -> Result<bool, Failure> {
     let mut output = io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
