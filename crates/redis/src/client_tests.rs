@@ -85,7 +85,10 @@ impl Server {
 /// The answers to a handshake.
 fn introduce(request: &[Bytes]) -> Option<Frame> {
     match &request[0][..] {
-        b"HELLO" => Some(Frame::Map(vec![(Frame::bulk("proto"), Frame::Integer(3))])),
+        b"HELLO" => Some(Frame::Map(vec![
+            (Frame::bulk("proto"), Frame::Integer(3)),
+            (Frame::bulk("role"), Frame::bulk("master")),
+        ])),
         b"INFO" => Some(Frame::bulk("redis_version:7.0.15\r\nrun_id:abc\r\n")),
         _ => None,
     }

@@ -29,7 +29,7 @@ use bytes::{Buf, BytesMut};
 
 use crate::command::Command;
 use crate::config::Config;
-use crate::error::{Death, NotSent};
+use crate::error::{Death, NotSent, is_of_a_replica};
 use crate::handshake::{Handshake, HandshakeError, ServerInfo};
 use crate::limits::{
     READ_BUFFER_KEPT_BYTES, READ_BYTES, READ_BYTES_MIN, SILENCE_CHECKS, WRITE_BUFFER_KEPT_BYTES,
@@ -332,6 +332,10 @@ impl<T> EpochCore<T> {
         match entry.expect {
             Expect::Caller { caller, size_bytes, shape, .. } => {
                 if shape.allows(&frame) {
+                    // It stays one until somebody promotes it, and its name may long lead to another server.
+                    if matches!(&frame, Frame::Error(text) if is_of_a_replica(text)) {
+                        self.die(Death::Demoted);
+                    }
                     return Some(Event::Answer { caller, frame, size_bytes });
                 }
                 // The entry goes back, so that its caller is found when the epoch is buried.

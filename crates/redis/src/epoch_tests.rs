@@ -95,8 +95,11 @@ impl Pair {
     fn reply(&mut self, request: &[Bytes]) -> Frame {
         match &request[0][..] {
             b"HELLO" if self.protocol == Protocol::Resp2 => Frame::error("ERR unknown command `HELLO`"),
-            b"HELLO" => Frame::Map(vec![(Frame::bulk("proto"), Frame::Integer(3))]),
-            b"INFO" => Frame::bulk("run_id:1\r\n"),
+            b"HELLO" => Frame::Map(vec![
+                (Frame::bulk("proto"), Frame::Integer(3)),
+                (Frame::bulk("role"), Frame::bulk("master")),
+            ]),
+            b"INFO" => Frame::bulk("run_id:1\r\nrole:master\r\n"),
             b"PING" => Frame::Simple("PONG".into()),
             b"ECHO" => {
                 let text = std::str::from_utf8(&request[1]).unwrap();
@@ -263,6 +266,35 @@ fn pushes_between_replies_pass_the_queue_by() {
         assert_eq!(pair.ends, [1, 2, 3].map(|number| (number, answered(number))).into(), "{kind}");
         assert_eq!(pair.core.death(), None);
     }
+}
+
+#[test]
+fn a_server_that_became_a_replica_is_left_and_who_asked_it_is_told() {
+    let check = |error: &'static str, death: Option<Death>| {
+        let mut pair = Pair::new(Protocol::Resp3, false);
+        pair.append([1, 2]);
+        pair.core.handed_over(pair.core.outgoing().len());
+        let mut replies = BytesMut::new();
+        encode(&Frame::error(error), Protocol::Resp3, &mut replies);
+        pair.core.read_buffer().extend_from_slice(&replies);
+        let event = pair.core.poll_event(pair.now);
+        let told = matches!(&event, Some(Event::Answer { caller: Some(1), frame: Frame::Error(text), .. })
+            if &text[..] == error.as_bytes());
+        assert!(told, "{error}: {event:?}");
+        assert_eq!(pair.core.death(), death, "{error}");
+        pair.bury();
+        assert_eq!(pair.ends[&2], End::Buried(Fate::Unknown), "{error}");
+    };
+    let within =
+        "ERR Error running script (call to f_1): @user_script:3: @user_script: 3: -READONLY You can't write";
+    check(
+        "READONLY You can't write against a read only replica. script: a, on @user_script:3.",
+        Some(Death::Demoted),
+    );
+    check("MASTERDOWN Link with MASTER is down", Some(Death::Demoted));
+    check(within, Some(Death::Demoted));
+    check("ERR unknown command 'a: -READONLY b'", None);
+    check("LOADING Redis is loading the dataset in memory", None);
 }
 
 /// fred takes such lists for messages by their content: its callers then get each other's answers.

@@ -120,6 +120,16 @@ impl ServerError {
     }
 }
 
+/// Whether an error says that the server is a replica and takes no writes. Redis 6.2 reports what a script met within an error
+/// of its own.
+pub(crate) fn is_of_a_replica(error: &[u8]) -> bool {
+    const WITHIN: &[u8] = b": -READONLY ";
+    error.starts_with(b"READONLY ")
+        || error.starts_with(b"MASTERDOWN ")
+        || error.starts_with(b"ERR Error running script")
+            && error.windows(WITHIN.len()).any(|part| part == WITHIN)
+}
+
 /// What ended a connection epoch. Everybody whose answer was owed gets the same one.
 ///
 /// It is a small value that is made and copied without allocation, so that dying cannot fail.
@@ -152,6 +162,9 @@ pub enum Death {
     /// The server did not accept the introduction.
     #[error("the handshake with the store failed")]
     Handshake,
+    /// The server has become a replica: whoever takes writes now has to be looked up again.
+    #[error("the store has become a replica and takes no writes")]
+    Demoted,
     /// The client was stopped.
     #[error("the client was stopped")]
     Stopped,
@@ -170,6 +183,7 @@ impl Death {
             Self::Fence => "fence",
             Self::Silent(_) => "silent",
             Self::Handshake => "handshake",
+            Self::Demoted => "demoted",
             Self::Stopped => "stopped",
         }
     }

@@ -1,5 +1,7 @@
 //! How a connection introduces itself, as a state machine: `HELLO 3`, and on servers that do not know it `AUTH`; then
-//! `SELECT`, and `INFO` for the identity of the server.
+//! `SELECT`, and `INFO` for the identity of the server, and for its role where `HELLO` did not tell it.
+//!
+//! A replica is refused: this driver writes. After a failover the address may lead to the old primary for a while.
 //!
 //! One request is under way at a time. What the server says to `HELLO` and `AUTH` is repeated in an error only if it does not
 //! hold the password: old servers echo the arguments of a command that they do not know.
@@ -35,6 +37,8 @@ pub(crate) struct Handshake {
     config: Config,
     step: Step,
     server: ServerInfo,
+    /// `HELLO` has told that it is a primary.
+    is_primary: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +48,13 @@ enum Step {
     Name,
     Select,
     Info,
+    Role,
     Done,
 }
 
 impl Handshake {
     pub fn new(config: &Config) -> Self {
-        Self { config: config.clone(), step: Step::Hello, server: ServerInfo::default() }
+        Self { config: config.clone(), step: Step::Hello, server: ServerInfo::default(), is_primary: false }
     }
 
     /// The request of the current step; `None` if the introduction is over, and then [`Handshake::finish`] tells with whom.
@@ -68,6 +73,7 @@ impl Handshake {
             Step::Name => Command::new("CLIENT").arg("SETNAME").args(self.config.name.as_deref()),
             Step::Select => Command::new("SELECT").number(self.config.database),
             Step::Info => Command::new("INFO").arg("server"),
+            Step::Role => Command::new("INFO").arg("replication"),
             Step::Done => return None,
         })
     }
@@ -87,7 +93,21 @@ impl Handshake {
                 Step::Info
             }
             Step::Info => {
-                self.read_info(&frame)?;
+                for (name, value) in self.read_info(&frame)? {
+                    match name.as_str() {
+                        "run_id" => self.server.run_id = Some(value),
+                        "redis_version" | "valkey_version" if self.server.version.is_empty() => {
+                            self.server.version = value;
+                        }
+                        _ => {}
+                    }
+                }
+                if self.is_primary { Step::Done } else { Step::Role }
+            }
+            Step::Role => {
+                let fields = self.read_info(&frame)?;
+                let role = fields.iter().find(|(name, _)| name == "role").map(|(_, role)| role.as_str());
+                self.expect_primary(role)?;
                 Step::Done
             }
             Step::Done => return Err(self.error("an answer too many".to_owned())),
@@ -118,6 +138,9 @@ impl Handshake {
         self.server.protocol = Protocol::Resp3;
         field("version").and_then(Frame::as_text).unwrap_or_default().clone_into(&mut self.server.version);
         self.server.run_id = field("run_id").and_then(Frame::as_text).map(str::to_owned);
+        let role = field("role").and_then(Frame::as_text);
+        self.expect_primary(role)?;
+        self.is_primary = role.is_some();
         Ok(self.after_auth())
     }
 
@@ -129,24 +152,26 @@ impl Handshake {
         if self.config.database != 0 { Step::Select } else { Step::Info }
     }
 
-    /// A server without the command, or a user without the right to it, leaves the identity unknown; that is for the caller to
-    /// judge. Any other error would meet every command (`NOAUTH`).
-    fn read_info(&mut self, frame: &Frame) -> Result<(), HandshakeError> {
+    /// The fields of `INFO`. A server without the command, or a user without the right to it, leaves identity and role
+    /// unknown; that is for the caller to judge. Any other error would meet every command (`NOAUTH`).
+    fn read_info(&self, frame: &Frame) -> Result<Vec<(String, String)>, HandshakeError> {
         if let Frame::Error(text) = frame {
             let is_missing = text.starts_with(b"NOPERM") || text.starts_with(b"ERR");
-            return if is_missing { Ok(()) } else { Err(self.server_error(text)) };
+            return if is_missing { Ok(Vec::new()) } else { Err(self.server_error(text)) };
         }
         let text = frame.as_bytes().map(|text| String::from_utf8_lossy(text)).unwrap_or_default();
-        for (name, value) in text.lines().filter_map(|line| line.trim_end().split_once(':')) {
-            match name {
-                "run_id" => self.server.run_id = Some(value.to_owned()),
-                "redis_version" | "valkey_version" if self.server.version.is_empty() => {
-                    value.clone_into(&mut self.server.version);
-                }
-                _ => {}
+        let fields = text.lines().filter_map(|line| line.trim_end().split_once(':'));
+        Ok(fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    /// A server that keeps its role to itself is taken for a primary, until it refuses a write.
+    fn expect_primary(&self, role: Option<&str>) -> Result<(), HandshakeError> {
+        match role {
+            Some("slave" | "replica") => {
+                Err(self.error("it is a replica and takes no writes; name the primary".to_owned()))
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn expect_ok(&self, frame: &Frame) -> Result<(), HandshakeError> {
@@ -169,7 +194,7 @@ impl Handshake {
             Step::Auth => "AUTH",
             Step::Name => "CLIENT SETNAME",
             Step::Select => "SELECT",
-            Step::Info | Step::Done => "INFO",
+            Step::Info | Step::Role | Step::Done => "INFO",
         };
         HandshakeError { step, reason }
     }
@@ -201,6 +226,7 @@ mod tests {
         Frame::Map(vec![
             (Frame::bulk("version"), Frame::bulk("7.0.15")),
             (Frame::bulk("proto"), Frame::Integer(protocol)),
+            (Frame::bulk("role"), Frame::bulk("master")),
         ])
     }
 
@@ -223,8 +249,12 @@ mod tests {
         let unknown = Frame::error(
             "ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `default`, `p`, ",
         );
-        let (requests, server) = check("redis://:p@h", &[unknown, Frame::ok(), Frame::ok(), info]);
-        assert_eq!(requests, "HELLO 3 AUTH default p, AUTH p, CLIENT SETNAME a, INFO server");
+        let (requests, server) =
+            check("redis://:p@h", &[unknown, Frame::ok(), Frame::ok(), info, role("master")]);
+        assert_eq!(
+            requests,
+            "HELLO 3 AUTH default p, AUTH p, CLIENT SETNAME a, INFO server, INFO replication"
+        );
         let expected =
             ServerInfo { run_id: Some("def".into()), version: "5.0.1".into(), protocol: Protocol::Resp2 };
         assert_eq!(server, Ok(expected));
@@ -234,6 +264,22 @@ mod tests {
     fn a_server_that_keeps_its_identity_to_itself_is_accepted() {
         let (_, server) = check("redis://h", &[hello(3), Frame::error("ERR"), Frame::error("NOPERM")]);
         assert_eq!(server.unwrap().run_id, None);
+    }
+
+    fn role(role: &str) -> Frame {
+        Frame::bulk(format!("# Replication\r\nrole:{role}\r\nconnected_slaves:0\r\n"))
+    }
+
+    #[test]
+    fn a_replica_is_refused_however_it_tells() {
+        let mut new = hello(3);
+        if let Frame::Map(fields) = &mut new {
+            fields.last_mut().unwrap().1 = Frame::bulk("replica");
+        }
+        let reason = "it is a replica and takes no writes; name the primary";
+        assert_eq!(check("redis://h", &[new]).1.unwrap_err(), format!("HELLO: {reason}"));
+        let old = [Frame::error("NOPROTO"), Frame::ok(), Frame::bulk("run_id:a\r\n"), role("slave")];
+        assert_eq!(check("redis://h", &old).1.unwrap_err(), format!("INFO: {reason}"));
     }
 
     #[test]

@@ -38,7 +38,10 @@ async fn converse(mut stream: Stream) {
     while stream.read_buf(&mut requests).await.is_ok_and(|count| count > 0) {
         while let Some(request) = decoder.decode(&mut requests).unwrap() {
             let reply = match &request[0][..] {
-                b"HELLO" => Frame::Map(vec![(Frame::bulk("proto"), Frame::Integer(3))]),
+                b"HELLO" => Frame::Map(vec![
+                    (Frame::bulk("proto"), Frame::Integer(3)),
+                    (Frame::bulk("role"), Frame::bulk("master")),
+                ]),
                 b"INFO" => Frame::bulk("run_id:1\r\n"),
                 _ => Frame::Bulk(request[1].clone()),
             };

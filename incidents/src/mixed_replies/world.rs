@@ -240,7 +240,10 @@ impl<D: Driver> World<D> {
     fn reply(&mut self, request: &[Bytes]) -> Frame {
         match &request[0][..] {
             b"HELLO" if self.protocol == Protocol::Resp2 => Frame::error("ERR unknown command `HELLO`"),
-            b"HELLO" => Frame::Map(vec![(Frame::bulk("proto"), Frame::Integer(3))]),
+            b"HELLO" => Frame::Map(vec![
+                (Frame::bulk("proto"), Frame::Integer(3)),
+                (Frame::bulk("role"), Frame::bulk("master")),
+            ]),
             b"INFO" => Frame::bulk("run_id:1\r\n"),
             b"PING" => Frame::Simple("PONG".into()),
             b"ECHO" => Frame::Bulk(request[1].clone()),
