@@ -42,6 +42,8 @@ pub struct Holder {
     pub gateway: GatewayId,
     /// The incarnation of the gateway that said so.
     pub epoch: Epoch,
+    /// Orders the incarnations of one gateway: the highest is the living one.
+    pub term: Term,
     /// The agent.
     pub agent: AgentId,
     /// Where the gateway listens for other gateways.
@@ -163,6 +165,7 @@ pub(crate) fn parse_holder(field: &str, value: &str) -> Option<Holder> {
     Some(Holder {
         gateway: gateway.parse().ok()?,
         epoch: record.epoch,
+        term: record.term,
         agent: agent.parse().ok()?,
         peer_address,
         zone,

@@ -19,6 +19,7 @@ mod clock;
 #[cfg(test)]
 mod fake;
 mod layout;
+mod lease;
 mod lookup;
 mod membership;
 #[cfg(test)]

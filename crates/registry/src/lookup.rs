@@ -13,9 +13,10 @@ use tokio::sync::watch;
 
 use crate::backend::{Backend, BackendError, ReadRequest};
 use crate::layout::{GatewayEntry, Target, gateways_key, parse_gateway, parse_holder, target_key};
+use crate::lease::OwnLease;
 use crate::limits::{GATEWAYS_MAX, HOLDERS_MAX, LATE_SLACK, ROUTE_READS_MAX};
+use crate::publisher::Publisher;
 use crate::routes::{Advice, Holders, Routes};
-use crate::settings::Settings;
 
 /// Why a lookup has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -26,6 +27,9 @@ pub enum LookupError {
     /// The store did not answer a moment ago, and nothing usable is remembered.
     #[error("the store did not answer a moment ago")]
     StoreDown,
+    /// The store lists nobody, and does not keep this gateway's own entry either.
+    #[error("the store lists nobody, not even this gateway: it takes no writes")]
+    Forgetful,
     /// As many lookups as allowed are under way.
     #[error("more than {ROUTE_READS_MAX} lookups are under way")]
     Overloaded,
@@ -64,6 +68,7 @@ pub(crate) struct LookupCounters {
 /// The lookup path of one gateway.
 pub(crate) struct Lookup {
     backend: Arc<dyn Backend>,
+    own_lease: Arc<OwnLease>,
     state: Mutex<State>,
     /// A read ends by then on its own; this bound is for one that does not.
     wait_max: Duration,
@@ -71,10 +76,12 @@ pub(crate) struct Lookup {
 }
 
 impl Lookup {
-    pub(crate) fn new(settings: &Settings, backend: Arc<dyn Backend>) -> Self {
+    pub(crate) fn new(publisher: &Publisher) -> Self {
+        let settings = &publisher.settings;
         let routes = Routes::new(settings.routes_max, settings.ttl);
         Self {
-            backend,
+            backend: Arc::clone(&publisher.backend),
+            own_lease: Arc::clone(&publisher.own_lease),
             state: Mutex::new(State { routes, reads: BTreeMap::new(), gateways: None }),
             wait_max: settings.read_timeout + LATE_SLACK,
             counters: LookupCounters::default(),
@@ -176,7 +183,13 @@ impl Lookup {
             Ok(listing) => listing?,
             Err(elapsed) => return Err(LookupError::Store(Arc::new(elapsed))),
         };
-        Ok(listing.entries.iter().filter_map(|(field, value)| parse_holder(field, value)).collect())
+        let holders: Holders =
+            listing.entries.iter().filter_map(|(field, value)| parse_holder(field, value)).collect();
+        // "Nobody" is true only of a store that keeps what it is told.
+        if holders.is_empty() && !self.own_lease.holds(time::now()) {
+            return Err(LookupError::Forgetful);
+        }
+        Ok(holders)
     }
 
     /// Remembers what a read brought, and decides what those who waited for it are told.

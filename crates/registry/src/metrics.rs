@@ -10,7 +10,6 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::lookup::Lookup;
-use crate::membership::Standing;
 use crate::publisher::Publisher;
 
 /// Reads publisher and lookup path at every scrape.
@@ -77,9 +76,8 @@ impl Collector for RegistryCollector {
         let help = "Entries that the store is not known to hold as it should.";
         gauge(&mut encoder, "bowline_registry_pending", help, self.publisher.pending())?;
         gauge(&mut encoder, "bowline_registry_routes", "Routes that are remembered.", self.lookup.routes())?;
-        let up = *self.publisher.standing.borrow() == Standing::Admitted;
-        let help = "Whether the store answers and this gateway may write to it.";
-        gauge(&mut encoder, "bowline_registry_store_up", help, usize::from(up))
+        let help = "Whether the store answers and takes this gateway's writes.";
+        gauge(&mut encoder, "bowline_registry_store_up", help, usize::from(self.publisher.store_up()))
     }
 }
 

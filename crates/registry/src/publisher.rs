@@ -19,6 +19,7 @@ use tokio::sync::{Notify, watch};
 use crate::backend::{Backend, BackendError, ReadRequest, Verdict, WriteRequest, Written};
 use crate::clock::{StoreClock, milliseconds};
 use crate::layout::{Content, EntryKey, Record, TOMBSTONE};
+use crate::lease::OwnLease;
 use crate::limits::{FAILURE_LOG_PAUSE, LATE_SLACK, TOMBSTONE_TTL};
 use crate::membership::Standing;
 use crate::settings::Settings;
@@ -57,6 +58,8 @@ struct State {
     /// Highest term that a refusal showed.
     seen_term: Term,
     shut_down: bool,
+    /// The last write that ended was not carried out.
+    failing: bool,
     failure_logged_at: Option<time::Instant>,
 }
 
@@ -65,6 +68,7 @@ pub(crate) struct Publisher {
     pub(crate) settings: Settings,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) clock: StoreClock,
+    pub(crate) own_lease: Arc<OwnLease>,
     content: Content,
     state: Mutex<State>,
     /// The core may have something to do.
@@ -89,12 +93,14 @@ impl Publisher {
             term: Term::default(),
             seen_term: Term::default(),
             shut_down: false,
+            failing: false,
             failure_logged_at: None,
         };
         Self {
             settings,
             backend,
             clock: StoreClock::default(),
+            own_lease: Arc::default(),
             content,
             state: Mutex::new(state),
             wake: Notify::new(),
@@ -170,6 +176,11 @@ impl Publisher {
 
     pub(crate) fn counters(&self) -> Counters {
         self.lock().core.counters()
+    }
+
+    /// Whether the store answers and takes this gateway's writes.
+    pub(crate) fn store_up(&self) -> bool {
+        *self.standing.borrow() == Standing::Admitted && !self.lock().failing
     }
 
     pub(crate) fn seen_term(&self) -> Term {
@@ -273,7 +284,12 @@ impl Publisher {
             Ok(written) => self.clock.learn(asked_at, written.now_unix_ms),
             Err(error) => self.log_failure(error),
         }
-        Input::Written { key, generation, outcome: self.outcome(result) }
+        let outcome = self.outcome(result);
+        if key == EntryKey::Gateway && matches!(outcome, Outcome::Applied { .. }) {
+            self.own_lease.renewed(asked_at, self.settings.ttl);
+        }
+        self.lock().failing = matches!(outcome, Outcome::Failed);
+        Input::Written { key, generation, outcome }
     }
 
     /// What the answer of the store means to the core.

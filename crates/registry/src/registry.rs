@@ -36,8 +36,8 @@ impl Registry {
     }
 
     pub(crate) fn over(settings: Settings, backend: Arc<dyn Backend>) -> Self {
-        let lookup = Arc::new(Lookup::new(&settings, Arc::clone(&backend)));
         let publisher = Arc::new(Publisher::new(settings, backend));
+        let lookup = Arc::new(Lookup::new(&publisher));
         bowline_rt::task::spawn("registry-publisher", Arc::clone(&publisher).run());
         bowline_rt::task::spawn("registry-membership", membership::run(Arc::clone(&publisher)));
         Self { publisher, lookup }
@@ -103,7 +103,14 @@ impl Registry {
     /// Whether the store answers and takes this gateway's writes.
     #[must_use]
     pub fn store_up(&self) -> bool {
-        *self.publisher.standing.borrow() == Standing::Admitted
+        self.publisher.store_up()
+    }
+
+    /// Waits until another process has taken this gateway's name; for ever if none does. Cancel safe.
+    pub async fn until_superseded(&self) {
+        let mut standing = self.publisher.standing.subscribe();
+        let taken = standing.wait_for(|standing| *standing == Standing::Superseded).await;
+        taken.expect("the sender lives in self");
     }
 
     /// Whether another process has taken this gateway's name, so that this one publishes nothing any more. Final.

@@ -178,6 +178,7 @@ mod tests {
         let holder = Holder {
             gateway: gateway.parse().expect("a name"),
             epoch: bowline_model::Epoch::from_bits(1),
+            term: bowline_model::Term(1),
             agent: "a0".parse().expect("a name"),
             peer_address: "h:1".to_owned(),
             zone: "z1".parse().expect("a name"),

@@ -294,6 +294,29 @@ async fn routes_survive_a_flushed_store() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_takes_no_writes_is_not_believed_that_nobody_is_there() {
+    let store = FakeStore::start();
+    let (one, two) = (registry(&store, "g1"), registry(&store, "g2"));
+    one.publish(&agent(1), &web()).expect("room");
+    quiet(&one).await;
+    let (known, unheard_of) = (Target::Service(name("web")), Target::Service(name("db")));
+    quiet(&two).await;
+    assert!(two.store_up() && gateways_of(&two, &unheard_of).await.is_empty());
+    store.set_mood(Mood::TakesNoWrites);
+    for second in 0..300 {
+        assert_eq!(gateways_of(&two, &known).await, ["g1"], "after {second} s");
+        time::sleep(Duration::from_secs(1)).await;
+        assert!(second < 11 || !two.store_up(), "it is not up after {second} s");
+    }
+    assert!(store.fields("bowline:{service:web}").is_empty(), "all leases have passed");
+    assert!(matches!(two.lookup(&Target::Agent(agent(9))).await, Err(LookupError::Forgetful)));
+    store.set_mood(Mood::Well);
+    time::sleep(Duration::from_secs(1)).await;
+    assert!(two.store_up() && gateways_of(&two, &unheard_of).await.is_empty());
+    assert_eq!(gateways_of(&two, &known).await, ["g1"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_agent_that_left_is_forgotten_once_a_hop_has_failed() {
     let store = FakeStore::start();
     let (one, two) = (registry(&store, "g1"), registry(&store, "g2"));

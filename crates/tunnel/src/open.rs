@@ -218,12 +218,15 @@ impl<'a> Journey<'a> {
     /// The other gateways among the holders, each once, in random order, those that are suspected last.
     fn candidates(&self, holders: &[Holder]) -> Vec<Candidate> {
         let own = &self.gateway.settings.gateway;
-        let others: BTreeMap<_, _> = holders
+        let mut holders: Vec<&Holder> = holders
             .iter()
             .filter(|holder| holder.gateway != *own)
             .filter(|holder| self.request.agent.as_ref().is_none_or(|agent| holder.agent == *agent))
-            .map(|holder| (holder.gateway.clone(), holder.peer_address.clone()))
             .collect();
+        // A gateway that came back elsewhere may still be listed at its old address too: its last incarnation counts.
+        holders.sort_by_key(|holder| holder.term);
+        let address_of = |holder: &Holder| (holder.gateway.clone(), holder.peer_address.clone());
+        let others: BTreeMap<_, _> = holders.into_iter().map(address_of).collect();
         let mut others: Vec<_> = others.into_iter().collect();
         others.sort_by_cached_key(|(gateway, _)| {
             (self.gateway.is_suspected(gateway), bowline_rt::random::bits64())
@@ -341,7 +344,7 @@ async fn look_up(
 
 fn lookup_refusal(error: &LookupError) -> Refusal {
     let reason = match error {
-        LookupError::Store(_) | LookupError::StoreDown => Reason::StoreUnavailable,
+        LookupError::Store(_) | LookupError::StoreDown | LookupError::Forgetful => Reason::StoreUnavailable,
         LookupError::Overloaded => Reason::Overloaded,
     };
     Refusal::new(reason, explain(error))

@@ -108,6 +108,7 @@ impl Directory for View {
             .map(|((gateway, agent), (address, _))| Holder {
                 gateway: gateway.clone(),
                 epoch: Epoch::from_bits(1),
+                term: bowline_model::Term(1),
                 agent: agent.clone(),
                 peer_address: address.clone(),
                 zone: name("test"),
