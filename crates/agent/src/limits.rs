@@ -6,10 +6,16 @@ use std::time::Duration;
 pub const JOIN_MAX: usize = 64;
 /// Longest address (`host:port`) of a gateway or service, in bytes: the longest DNS name and a port.
 pub const ADDRESS_BYTES_MAX: usize = 260;
-/// Tunnels that are being dialled at the same time.
-pub const DIALS_AT_ONCE_MAX: usize = 32;
+/// Tunnels to one gateway that are being dialled at the same time.
+pub const DIALS_AT_ONCE_MAX: usize = 64;
+/// Longest wait for a turn to dial. Gateways take a ticket for 30 s, and the dial itself is to fit as well.
+pub const TURN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Tickets in one message that are looked at; the rest is answered as failed.
 pub const TICKETS_PER_MESSAGE_MAX: usize = 1_000;
+/// Tickets in one message that says that tunnels will not come: it stays well below what a gateway takes.
+pub const FAILED_PER_MESSAGE_MAX: usize = 512;
+/// Failed tickets that wait to be told. A gateway that hands out more at once is left to let them expire.
+pub const FAILED_PENDING_MAX: usize = 4_096;
 /// Longest ticket, in bytes.
 pub const TICKET_BYTES_MAX: usize = 256;
 /// Largest message from a gateway on the control connection, in bytes: all tickets of the longest kind fit.

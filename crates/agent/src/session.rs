@@ -116,7 +116,7 @@ impl Session {
                     last_heard = now();
                     match message? {
                         // After the goodbye the gateway has no use for more tunnels; it may not have read it yet.
-                        from_gateway::Message::Dial(Dial { tickets }) if left => tunnels.refuse(tickets.len()),
+                        from_gateway::Message::Dial(Dial { tickets }) if left => tunnels.refuse(tickets),
                         from_gateway::Message::Dial(Dial { tickets }) => tunnels.dial(&self.shared, tickets),
                         // A gateway that doubts this agent asks by a heartbeat out of turn, so each is answered at once.
                         from_gateway::Message::Heartbeat(_) => {

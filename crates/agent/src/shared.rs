@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::control::Dialler;
-use crate::limits::DIALS_AT_ONCE_MAX;
 use crate::metrics::Metrics;
 use crate::settings::{Limits, Services, Settings};
 use crate::tally::Tally;
@@ -26,8 +25,6 @@ pub struct Shared {
     pub connector: Connector,
     /// A permit for each tunnel that may yet be made.
     pub places: Arc<Semaphore>,
-    /// A permit for each tunnel that may be on its way.
-    pub dials: Semaphore,
     pub tally: Tally,
     pub metrics: Metrics,
     /// The tasks of all tunnels, so that a shutdown can wait for them.
@@ -46,7 +43,6 @@ impl Shared {
             dialler: Dialler::new(&settings.connector, settings.credential.clone(), limits.clone()),
             connector: settings.connector.with_alpn(&[ALPN_TUNNEL]),
             places: Arc::new(Semaphore::new(limits.tunnels_max)),
-            dials: Semaphore::new(DIALS_AT_ONCE_MAX),
             tally: Tally::default(),
             metrics: Metrics::default(),
             tasks: TaskTracker::new(),

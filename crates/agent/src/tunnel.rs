@@ -18,12 +18,13 @@ use bowline_rt::net::{self, TcpStream};
 use bowline_rt::relay::{Leg, relay_with};
 use bowline_rt::time::{now, timeout};
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::{
-    DETAIL_BYTES_MAX, FRAME_WRITE_TIMEOUT, LEAVING_SETTLE, OPEN_BYTES_MAX, SESSION_END_SHOWS_WITHIN,
-    TICKET_BYTES_MAX, TICKETS_PER_MESSAGE_MAX, TUNNEL_WELCOME_AFTER,
+    DETAIL_BYTES_MAX, DIALS_AT_ONCE_MAX, FAILED_PENDING_MAX, FAILED_PER_MESSAGE_MAX, FRAME_WRITE_TIMEOUT,
+    LEAVING_SETTLE, OPEN_BYTES_MAX, SESSION_END_SHOWS_WITHIN, TICKET_BYTES_MAX, TICKETS_PER_MESSAGE_MAX,
+    TUNNEL_WELCOME_AFTER, TURN_TIMEOUT,
 };
 use crate::shared::Shared;
 use crate::tally::{Counted, Tally, TunnelState};
@@ -37,6 +38,8 @@ pub struct Tunnels {
     /// The address that answered the control connection.
     peer: SocketAddr,
     gateway: GatewayId,
+    /// A permit for each tunnel that may be on its way. Each session has its own: a gateway that hangs holds up no other.
+    dials: Semaphore,
     tally: Tally,
     failures: Failures,
     /// That tunnels are not taken is logged once.
@@ -58,6 +61,7 @@ impl Tunnels {
             address,
             peer,
             gateway,
+            dials: Semaphore::new(DIALS_AT_ONCE_MAX),
             tally: Tally::default(),
             failures: Failures::default(),
             told_not_taken: AtomicBool::new(false),
@@ -67,19 +71,15 @@ impl Tunnels {
 
     /// Dials a tunnel for each ticket, in the background, as far as there is room.
     pub fn dial(self: &Arc<Self>, shared: &Arc<Shared>, mut tickets: Vec<Vec<u8>>) {
-        self.fail(
-            shared,
-            tickets.len().saturating_sub(TICKETS_PER_MESSAGE_MAX),
-            "too many tickets in one message",
-        );
-        tickets.truncate(TICKETS_PER_MESSAGE_MAX);
+        let too_many = tickets.split_off(tickets.len().min(TICKETS_PER_MESSAGE_MAX));
+        self.fail(shared, too_many, "too many tickets in one message");
         for ticket in tickets {
             if ticket.len() > TICKET_BYTES_MAX {
-                self.fail(shared, 1, "a ticket is too long");
+                self.fail(shared, vec![ticket], "a ticket is too long");
                 continue;
             }
             let Ok(place) = shared.places.clone().try_acquire_owned() else {
-                self.fail(shared, 1, "the agent is at its limit of tunnels");
+                self.fail(shared, vec![ticket], "the agent is at its limit of tunnels");
                 continue;
             };
             let counted = Counted::new(&self.tally, &shared.tally, &shared.metrics);
@@ -88,15 +88,15 @@ impl Tunnels {
         }
     }
 
-    /// Answers `count` tickets that no tunnel will be dialled for.
-    pub fn refuse(&self, count: usize) {
-        self.failures.add(count, "the agent is leaving");
+    /// Answers tickets that no tunnel will be dialled for.
+    pub fn refuse(&self, tickets: Vec<Vec<u8>>) {
+        self.failures.add(tickets, "the agent is leaving");
     }
 
     /// Waits for failures to tell the gateway of. Cancel safe.
     pub async fn failed(&self) -> DialFailed {
         loop {
-            if let Some(failed) = self.failures.lock().take() {
+            if let Some(failed) = self.failures.take() {
                 return failed;
             }
             self.failures.news.notified().await;
@@ -111,28 +111,42 @@ impl Tunnels {
         self.tally.empty().await;
     }
 
-    fn fail(&self, shared: &Shared, count: usize, error: &str) {
-        shared.metrics.dial_failures(count);
-        self.failures.add(count, error);
+    fn fail(&self, shared: &Shared, tickets: Vec<Vec<u8>>, error: &str) {
+        shared.metrics.dial_failures(tickets.len());
+        self.failures.add(tickets, error);
     }
 }
 
 impl Failures {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<DialFailed>> {
-        // A count and a text are whole at any time.
+        // A list and a text are whole at any time.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, count: usize, error: &str) {
-        if count == 0 {
+    fn add(&self, mut tickets: Vec<Vec<u8>>, error: &str) {
+        if tickets.is_empty() {
             return;
         }
+        // No gateway of ours hands such tickets out; repeating them would only cost.
+        tickets.retain(|ticket| ticket.len() <= TICKET_BYTES_MAX);
         let mut pending = self.lock();
         let failed = pending.get_or_insert_default();
-        failed.tunnels = failed.tunnels.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        tickets.truncate(FAILED_PENDING_MAX.saturating_sub(failed.tickets.len()));
+        failed.tickets.append(&mut tickets);
         failed.error = text::cut(error, DETAIL_BYTES_MAX);
         drop(pending);
         self.news.notify_one();
+    }
+
+    /// As much of what is pending as one message may hold.
+    fn take(&self) -> Option<DialFailed> {
+        let mut pending = self.lock();
+        let mut failed = pending.take()?;
+        let rest = failed.tickets.split_off(failed.tickets.len().min(FAILED_PER_MESSAGE_MAX));
+        if !rest.is_empty() {
+            *pending = Some(DialFailed { tickets: rest, error: failed.error.clone() });
+        }
+        Some(failed)
     }
 }
 
@@ -155,12 +169,11 @@ impl Tunnel {
         let dialled = tokio::select! {
             biased;
             () = self.of.idle_end.cancelled() => return,
-            dialled = timeout(self.shared.limits.dial_timeout, self.dial(ticket)) => dialled,
+            dialled = self.dial(&ticket) => dialled,
         };
         let mut stream = match dialled {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return self.of.fail(&self.shared, 1, &text::chain(&error)),
-            Err(elapsed) => return self.of.fail(&self.shared, 1, &elapsed.to_string()),
+            Ok(stream) => stream,
+            Err(error) => return self.of.fail(&self.shared, vec![ticket], &text::chain(&error)),
         };
         self.counted.advance(TunnelState::Idle);
         let idle_since = now();
@@ -179,7 +192,7 @@ impl Tunnel {
             Err(frame::FrameError::Io(error)) => {
                 tracing::debug!(gateway = %self.of.gateway, %error, "an idle tunnel ended");
                 if now() - idle_since < TUNNEL_WELCOME_AFTER {
-                    self.was_not_taken().await;
+                    self.was_not_taken(ticket).await;
                 }
             }
             Err(error) => {
@@ -189,29 +202,35 @@ impl Tunnel {
     }
 
     /// Tells the gateway, unless the session turns out to be over.
-    async fn was_not_taken(self) {
+    async fn was_not_taken(self, ticket: Vec<u8>) {
         let Self { of, shared, counted, _place } = self;
         drop((counted, _place));
         if timeout(SESSION_END_SHOWS_WITHIN, of.idle_end.cancelled()).await.is_ok() {
             return;
         }
         let error = "a tunnel was ended as soon as it was made: it may have reached another gateway, through a load balancer";
-        of.fail(&shared, 1, error);
+        of.fail(&shared, vec![ticket], error);
         if !of.told_not_taken.swap(true, Ordering::Relaxed) {
             tracing::warn!(gateway = %of.gateway, address = of.address, peer = %of.peer, "{error}");
         }
     }
 
-    async fn dial(&self, ticket: Vec<u8>) -> std::io::Result<Stream> {
+    /// Waits for its turn, at most as long as the ticket is good for, and dials.
+    async fn dial(&self, ticket: &[u8]) -> std::io::Result<Stream> {
+        let too_late = |elapsed| std::io::Error::new(std::io::ErrorKind::TimedOut, elapsed);
+        let turn = timeout(TURN_TIMEOUT, self.of.dials.acquire()).await.map_err(too_late)?;
+        let _turn = turn.map_err(std::io::Error::other)?;
         let limit = self.shared.limits.dial_timeout;
-        let _turn = self.shared.dials.acquire().await.map_err(std::io::Error::other)?;
-        let tcp = net::connect(self.of.peer, limit).await?;
-        let mut stream = self.shared.connector.wrap(tcp, &self.of.address, limit).await?;
-        let mut hello = frame::TUNNEL_PREAMBLE.to_vec();
-        frame::append(&mut hello, &TunnelHello { ticket });
-        stream.write_all(&hello).await?;
-        stream.flush().await?;
-        Ok(stream)
+        let dialled = timeout(limit, async {
+            let tcp = net::connect(self.of.peer, limit).await?;
+            let mut stream = self.shared.connector.wrap(tcp, &self.of.address, limit).await?;
+            let mut hello = frame::TUNNEL_PREAMBLE.to_vec();
+            frame::append(&mut hello, &TunnelHello { ticket: ticket.to_vec() });
+            stream.write_all(&hello).await?;
+            stream.flush().await?;
+            Ok(stream)
+        });
+        dialled.await.map_err(too_late)?
     }
 
     /// Serves the one stream of this tunnel.

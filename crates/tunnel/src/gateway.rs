@@ -120,7 +120,7 @@ impl Gateway {
     /// An agent stays published until it leaves, so that others find it all the time.
     pub async fn drain(&self, grace: Duration) {
         let inner = &self.inner;
-        inner.draining.send_replace(true);
+        self.hand_over();
         tracing::info!(agents = inner.agents.len(), streams = inner.places.taken(), "draining");
         // An agent that has nowhere else to go is served while there is something to serve, and not waited for.
         let stay = inner.settings.drain_jitter + inner.settings.move_time;
@@ -140,6 +140,12 @@ impl Gateway {
         }
         inner.directory.shut_down(limits::WITHDRAW_TIMEOUT).await;
         inner.stop.cancel();
+    }
+
+    /// Hands the agents over to other gateways: refuses new logins and asks those attached to move. Whoever asks for a
+    /// stream is served as before. For a gateway that nobody finds any more.
+    pub fn hand_over(&self) {
+        self.inner.draining.send_replace(true);
     }
 
     /// Waits until the numbers of agents and of streams are as wanted.

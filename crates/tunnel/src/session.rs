@@ -189,10 +189,13 @@ impl Session {
         Ok(())
     }
 
-    /// The agent could not dial.
-    pub fn dial_failed(self: &Arc<Self>, tunnels: usize, error: String) {
+    /// The agent could not dial. Tickets of another session, or that are none, are passed over.
+    pub fn dial_failed(self: &Arc<Self>, tickets: &[Vec<u8>], error: String) {
         *lock(&self.dial_error) = error;
-        lock(&self.pool).dial_failed(now(), tunnels, bowline_rt::random::bits64());
+        let tickets = tickets.iter().filter_map(|ticket| Ticket::from_bytes(ticket));
+        let own: Vec<Secret> =
+            tickets.filter(|ticket| ticket.session == self.serial).map(|ticket| ticket.secret).collect();
+        lock(&self.pool).dial_failed(now(), &own, bowline_rt::random::bits64());
         self.settle();
     }
 
@@ -204,6 +207,9 @@ impl Session {
 
     /// Reserves a tunnel, waiting for one for at most `limit`. Cancel safe: a tunnel that comes too late stays.
     pub async fn reserve(self: &Arc<Self>, limit: Duration) -> Result<Reserved, Refusal> {
+        if self.is_mute() {
+            return Err(self.no_sign_of_life());
+        }
         let mut waiting = match self.reserve_now() {
             Ok(Now::Reserved(reserved)) => return Ok(reserved),
             Ok(Now::Waiting(waiting)) => waiting,
@@ -236,6 +242,11 @@ impl Session {
         };
         self.changed.notify_one();
         Ok(Now::Reserved(reserved))
+    }
+
+    fn no_sign_of_life(&self) -> Refusal {
+        let detail = format!("agent {} gives no sign of life", self.login.agent);
+        Refusal::new(Reason::AgentUnreachable, detail)
     }
 
     fn no_tunnel(&self, elapsed: Elapsed) -> Refusal {
@@ -421,8 +432,7 @@ impl Reserved {
                 Err(elapsed) => elapsed,
             };
             if session.is_mute() {
-                let detail = format!("agent {agent} gives no sign of life");
-                return Err(Refusal::new(Reason::AgentUnreachable, detail));
+                return Err(session.no_sign_of_life());
             }
             if now() >= deadline {
                 let detail = format!("agent {agent} did not say whether it reached the service: {elapsed}");

@@ -183,7 +183,7 @@ async fn a_stop_says_goodbye_and_serves_what_runs() {
     assert_eq!(attach.receive().await, Some(from_agent::Message::Leaving(Leaving {})));
     attach.dial(&[b"late"]).await;
     let Some(from_agent::Message::DialFailed(failed)) = attach.receive().await else { panic!("no answer") };
-    assert_eq!((failed.tunnels, failed.error.as_str()), (1, "the agent is leaving"));
+    assert_eq!((failed.tickets, failed.error.as_str()), (vec![b"late".to_vec()], "the agent is leaving"));
     // A stream that was on its way is still served.
     let (opened, late) = idle.open("web").await;
     assert_eq!(opened.reason, 0);

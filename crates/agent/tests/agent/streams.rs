@@ -215,7 +215,8 @@ async fn tunnels_over_the_limit_are_refused_in_one_message() {
     attach.dial(&[b"1", b"2", b"3", b"4", b"5"]).await;
     let (first, _second) = (gateway.tunnel().await, gateway.tunnel().await);
     let error = "the agent is at its limit of tunnels".to_owned();
-    let failed = from_agent::Message::DialFailed(DialFailed { tunnels: 3, error });
+    let tickets = ["3", "4", "5"].map(|ticket| ticket.as_bytes().to_vec()).to_vec();
+    let failed = from_agent::Message::DialFailed(DialFailed { tickets, error });
     assert_eq!(attach.receive().await, Some(failed));
     // The gateway closes one: there is room again.
     drop(first);
@@ -323,10 +324,10 @@ async fn a_tunnel_that_its_gateway_does_not_take_is_reported_and_one_of_a_lost_s
     let mut attach = gateway.welcome("g1").await;
     attach.dial(&[b"unknown to whoever gets it"]).await;
     drop(gateway.tunnel().await);
-    let Some(from_agent::Message::DialFailed(DialFailed { tunnels, error })) = attach.receive().await else {
+    let Some(from_agent::Message::DialFailed(DialFailed { tickets, error })) = attach.receive().await else {
         panic!("not reported")
     };
-    assert_eq!(tunnels, 1);
+    assert_eq!(tickets, [b"unknown to whoever gets it".to_vec()]);
     assert!(error.contains("another gateway"), "{error}");
     // The end of the session explains the end of its tunnels.
     attach.dial(&[b"good"]).await;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bowline_proto::convert;
 use bowline_proto::v1::{self, FromAgent, FromGateway, from_agent, from_gateway::Message};
+use bowline_rt::ration::Ration;
 use bowline_rt::time::{now, sleep, sleep_until, sleep_until_some};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
@@ -70,6 +71,8 @@ pub(super) struct Conversation {
     heartbeat_at: Instant,
     heartbeats_without_room: u32,
     told_to_move: bool,
+    /// Lines of the log about what this agent says: one that says it all the time must not fill it.
+    news: Ration,
     _place: OwnedSemaphorePermit,
 }
 
@@ -95,6 +98,7 @@ impl Conversation {
             stage,
             heartbeats_without_room: 0,
             told_to_move: false,
+            news: Ration::new(limits::WARNINGS_MAX, limits::WARNING_PERIOD),
             _place: place,
         }
     }
@@ -216,14 +220,18 @@ impl Conversation {
             Some(from_agent::Message::Services(services)) => {
                 let services = convert::services(&services.services)
                     .map_err(|error| Ended::Invalid(shorten(error.to_string())))?;
-                tracing::info!(%agent, services = services.len(), "agent offers other services");
+                if let Some(suppressed) = self.news.admit() {
+                    tracing::info!(%agent, services = services.len(), suppressed, "agent offers other services");
+                }
                 self.gateway.agents.offer(&self.session, services).map_err(Ended::Unpublished)?;
             }
             Some(from_agent::Message::DialFailed(failed)) => {
                 let error = shorten(failed.error);
-                tracing::warn!(%agent, tunnels = failed.tunnels, error, "agent cannot dial tunnels");
-                let tunnels = usize::try_from(failed.tunnels).unwrap_or(usize::MAX);
-                self.session.dial_failed(tunnels, error);
+                if let Some(suppressed) = self.news.admit() {
+                    let tunnels = failed.tickets.len();
+                    tracing::warn!(%agent, tunnels, error, suppressed, "agent cannot dial tunnels");
+                }
+                self.session.dial_failed(&failed.tickets, error);
             }
             Some(from_agent::Message::Leaving(_)) => {
                 tracing::info!(%agent, "agent is leaving");

@@ -111,8 +111,6 @@ pub struct Pool<T, W> {
     idle: BTreeMap<Serial, Aged<T>>,
     busy: usize,
     tickets: TicketBook,
-    /// Of the tickets out, how many the agent has said will not come. Which ones is not known.
-    lost: usize,
     waiters: BTreeMap<Serial, W>,
     /// How many idle tunnels more than the minimum recent demand asks for.
     surge: usize,
@@ -132,7 +130,6 @@ impl<T, W> Pool<T, W> {
             idle: BTreeMap::new(),
             busy: 0,
             tickets: TicketBook::default(),
-            lost: 0,
             waiters: BTreeMap::new(),
             surge: 0,
             surge_halves_at: None,
@@ -218,9 +215,7 @@ impl<T, W> Pool<T, W> {
     /// # Errors
     /// The ticket is unknown, used up or too old.
     pub fn redeem(&mut self, now: Instant, secret: &Secret) -> Result<(), TicketRefused> {
-        self.tickets.redeem(secret, now)?;
-        self.lost = self.lost.min(self.tickets.len());
-        Ok(())
+        self.tickets.redeem(secret, now)
     }
 
     /// A tunnel whose ticket was redeemed is here. Answers its serial if it is idle.
@@ -235,16 +230,19 @@ impl<T, W> Pool<T, W> {
         self.idle.remove(&idle).map(|aged| aged.tunnel)
     }
 
-    /// The agent says that some tunnels will not come. Dialling pauses, longer each time in a row, and the youngest
-    /// waiters for whom nothing is on its way are told, so that they can try elsewhere. `random` spreads the pause.
-    pub fn dial_failed(&mut self, now: Instant, tunnels: usize, random: u64) {
-        self.lost = self.lost.saturating_add(tunnels).min(self.tickets.len());
-        let (first, longest) = limits::DIAL_BACKOFF;
-        let pause = first.saturating_mul(1 << self.dial_failures.min(16)).min(longest);
-        self.dial_failures = self.dial_failures.saturating_add(1);
-        // Half of the pause is certain, so that an agent that always fails is not asked in a loop.
-        let half_ms = u64::try_from(pause.as_millis() / 2).expect("a pause is seconds");
-        self.dial_not_before = Some(now + Duration::from_millis(half_ms + random % (half_ms + 1)));
+    /// The agent says that no tunnels will come for these tickets. Dialling pauses, longer each time in a row, and the
+    /// youngest waiters for whom nothing is on its way are told, so that they can try elsewhere. `random` spreads the pause.
+    pub fn dial_failed(&mut self, now: Instant, tickets: &[Secret], random: u64) {
+        let revoked = tickets.iter().filter(|secret| self.tickets.revoke(secret).is_ok()).count();
+        // Tickets that went out together fail together, in several messages: that is one failure.
+        if revoked > 0 && self.dial_not_before.is_none_or(|at| at <= now) {
+            let (first, longest) = limits::DIAL_BACKOFF;
+            let pause = first.saturating_mul(1 << self.dial_failures.min(16)).min(longest);
+            self.dial_failures = self.dial_failures.saturating_add(1);
+            // Half of the pause is certain, so that an agent that always fails is not asked in a loop.
+            let half_ms = u64::try_from(pause.as_millis() / 2).expect("a pause is seconds");
+            self.dial_not_before = Some(now + Duration::from_millis(half_ms + random % (half_ms + 1)));
+        }
         while self.waiters.len() > self.dialling() {
             let (_, waiter) = self.waiters.pop_last().expect("more than none");
             self.outputs.push_back(Output::Fail(waiter, Failure::DialFailed));
@@ -255,7 +253,6 @@ impl<T, W> Pool<T, W> {
     pub fn close(&mut self) {
         self.open = false;
         self.tickets = TicketBook::default();
-        self.lost = 0;
         let waiters = std::mem::take(&mut self.waiters).into_values();
         self.outputs.extend(waiters.map(|waiter| Output::Fail(waiter, Failure::Closed)));
         let idle = std::mem::take(&mut self.idle).into_values();
@@ -264,8 +261,7 @@ impl<T, W> Pool<T, W> {
 
     /// Lets time act: tickets expire, old and needless idle tunnels are closed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let expired = self.tickets.expire(now);
-        self.lost = self.lost.saturating_sub(expired).min(self.tickets.len());
+        self.tickets.expire(now);
         if self.dial_not_before.is_some_and(|at| at <= now) {
             self.dial_not_before = None;
         }
@@ -314,7 +310,7 @@ impl<T, W> Pool<T, W> {
     }
 
     fn dialling(&self) -> usize {
-        self.tickets.len() - self.lost
+        self.tickets.len()
     }
 
     fn spare_target(&self) -> usize {

@@ -52,6 +52,12 @@ impl Bench {
         wanted
     }
 
+    /// The agent says that no tunnels will come for the oldest tickets.
+    fn fail(&mut self, tickets: usize) {
+        let failed: Vec<Secret> = self.tickets.drain(..tickets).collect();
+        self.pool.dial_failed(self.now, &failed, 0);
+    }
+
     /// The oldest ticket comes back with a tunnel.
     fn arrive(&mut self) -> Option<Serial> {
         let secret = self.tickets.remove(0);
@@ -172,7 +178,7 @@ fn when_the_agent_cannot_dial_waiters_learn_of_it_and_dialling_pauses() {
         bench.pool.wait(bench.now, waiter).expect("room");
     }
     assert_eq!(bench.dial(), 6);
-    bench.pool.dial_failed(bench.now, 4, 0);
+    bench.fail(4);
     assert_eq!(bench.outputs(), [Output::Fail(3, Failure::DialFailed)], "two are still coming");
     assert_eq!(bench.pool.counts().dialling, 2);
     assert_eq!(bench.pool.wanted(bench.now), 0);
@@ -181,15 +187,50 @@ fn when_the_agent_cannot_dial_waiters_learn_of_it_and_dialling_pauses() {
     bench.now += pause;
     bench.pool.handle_timeout(bench.now);
     assert!(bench.pool.wanted(bench.now) > 0);
-    bench.pool.dial_failed(bench.now, usize::MAX, u64::MAX);
+    bench.fail(2);
     assert_eq!(bench.outputs().len(), 2);
     assert_eq!(bench.pool.counts().dialling, 0);
+    bench.pool.wait(bench.now, 4).expect("room");
+    bench.now += Duration::from_millis(400);
+    bench.dial();
     bench.arrive();
-    assert_eq!(
-        bench.pool.poll_timeout(),
-        Some(bench.now + Duration::from_secs(30) - pause),
-        "no pause any more"
+    assert_eq!(bench.outputs().len(), 1);
+    bench.fail(1);
+    let pause = bench.pool.poll_timeout().expect("a pause") - bench.now;
+    assert_eq!(pause, Duration::from_millis(100), "a tunnel that came began a new row");
+}
+
+#[test]
+fn a_burst_that_fails_is_one_failure_and_leaves_room_for_the_next() {
+    let mut bench = Bench::new();
+    for waiter in 1..=4 {
+        bench.pool.wait(bench.now, waiter).expect("room");
+    }
+    let most = settings().tunnels_max;
+    let mut asked = bench.dial();
+    while asked < most {
+        bench.arrive();
+        let more = bench.dial();
+        if more == 0 {
+            break;
+        }
+        asked += more;
+    }
+    let stranger = Secret::from_random(|bytes| bytes.fill(200));
+    bench.pool.dial_failed(bench.now, &[stranger], 0);
+    assert!(
+        bench.pool.poll_timeout().is_none_or(|at| at > bench.now + Duration::from_secs(1)),
+        "nothing of ours failed"
     );
+    while !bench.tickets.is_empty() {
+        bench.fail(1);
+    }
+    assert_eq!(bench.pool.counts().dialling, 0);
+    let pause = bench.pool.poll_timeout().expect("a pause") - bench.now;
+    assert_eq!(pause, Duration::from_millis(100), "however many messages it took to say so");
+    bench.now += pause;
+    bench.pool.handle_timeout(bench.now);
+    assert!(bench.dial() > 0, "tickets that failed take no room");
 }
 
 #[test]
@@ -284,7 +325,11 @@ fn apply(bench: &mut Bench, world: &mut World, step: &Step) {
                 assert_eq!(bench.pool.redeem(bench.now, &world.used[index]), Err(TicketRefused));
             }
         }
-        Step::DialFailed(tunnels) => bench.pool.dial_failed(bench.now, *tunnels, 12_345),
+        Step::DialFailed(tickets) => {
+            let failed: Vec<Secret> = bench.tickets.drain(..(*tickets).min(bench.tickets.len())).collect();
+            bench.pool.dial_failed(bench.now, &failed, 12_345);
+            world.used.extend(failed);
+        }
         Step::Die(choice) => {
             if let Some(index) = pick(*choice, world.idle.len()) {
                 let (tunnel, serial) = world.idle.iter().map(|(t, s)| (*t, *s)).nth(index).expect("in range");

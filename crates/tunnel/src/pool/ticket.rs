@@ -87,9 +87,18 @@ impl TicketBook {
 
     /// Accepts a ticket, once.
     pub fn redeem(&mut self, secret: &Secret, now: Instant) -> Result<(), TicketRefused> {
+        self.remove(secret, |expires_at| now < expires_at)
+    }
+
+    /// Forgets a ticket that will not be used.
+    pub fn revoke(&mut self, secret: &Secret) -> Result<(), TicketRefused> {
+        self.remove(secret, |_| true)
+    }
+
+    fn remove(&mut self, secret: &Secret, is_good: impl Fn(Instant) -> bool) -> Result<(), TicketRefused> {
         let mut found = None;
         for (index, (known, expires_at)) in self.out.iter().enumerate() {
-            if known.equals(secret) && now < *expires_at {
+            if known.equals(secret) && is_good(*expires_at) {
                 found = Some(index);
             }
         }
@@ -98,11 +107,10 @@ impl TicketBook {
         Ok(())
     }
 
-    /// Forgets the expired ones and says how many they were.
-    pub fn expire(&mut self, now: Instant) -> usize {
+    /// Forgets the expired ones.
+    pub fn expire(&mut self, now: Instant) {
         let expired = self.out.iter().take_while(|(_, expires_at)| *expires_at <= now).count();
         self.out.drain(..expired);
-        expired
     }
 
     /// When the next one expires.

@@ -185,11 +185,13 @@ async fn an_agent_that_cannot_dial_is_believed() {
     let zone = Zone::default();
     let rig = start(&zone, "g1", |settings| settings.route.open_timeout = Duration::from_millis(80)).await;
     let mut agent = log_in(rig.agents, Login::new("a", &["web"])).await.unwrap();
-    agent.tickets().await;
-    let failed = v1::DialFailed { tunnels: u32::MAX, error: "no\nroute".to_owned() };
+    let mut tickets = agent.tickets().await;
     let (refusal, ()) = tokio::join!(rig.refusal("web"), async {
         until("a waiter", || rig.metric("requests_waiting") == 1).await;
-        agent.tell(Say::DialFailed(failed.clone())).await;
+        // That somebody waits has raised the number of spare tunnels.
+        tickets.extend(agent.tickets().await);
+        let failed = v1::DialFailed { tickets, error: "no\nroute".to_owned() };
+        agent.tell(Say::DialFailed(failed)).await;
     });
     assert_eq!(refusal.0, "agent_unreachable");
     assert!(refusal.1.contains("no route"), "{}", refusal.1);
