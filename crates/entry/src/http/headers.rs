@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use bowline_model::RequestId;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
 /// The id that follows a request.
@@ -87,8 +87,20 @@ pub(super) fn for_service(
     insert_forwarded(headers, origin);
 }
 
+/// Makes one field of the cookies that HTTP/2 may have spread over several: HTTP/1 allows only one (RFC 9113, 8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_some() {
+        let cookies = joined(headers, &COOKIE, "; ");
+        headers.insert(COOKIE, cookies);
+    }
+}
+
 /// Makes a service's response fit for the client.
 pub(super) fn for_client(headers: &mut HeaderMap, request_id: &RequestId, upgrade: Option<HeaderValue>) {
+    // Where a body is chunked, no other length counts (RFC 9112, 6.3); without the coding it would come to count.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     strip_hop_by_hop(headers);
     headers.remove(REASON);
     if let Some(protocol) = upgrade {
@@ -121,10 +133,27 @@ fn insert_forwarded(headers: &mut HeaderMap, origin: &Origin<'_>) {
         headers.insert(X_FORWARDED_FOR, addresses);
     }
     let scheme = if origin.is_tls { "https" } else { "http" };
+    if headers.contains_key(FORWARDED)
+        && let Ok(hop) = HeaderValue::from_str(&forwarded_element(origin, scheme))
+    {
+        headers.append(FORWARDED, hop);
+        let hops = joined(headers, &FORWARDED, ", ");
+        headers.insert(FORWARDED, hops);
+    }
     headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(scheme));
     if let Ok(host) = HeaderValue::from_str(origin.host) {
         headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
+}
+
+/// What `Forwarded` says of this hop (RFC 7239, 4). A host with a port, like an IPv6 address, is no token: it is quoted.
+fn forwarded_element(origin: &Origin<'_>, scheme: &str) -> String {
+    let client = match origin.client {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("\"[{address}]\""),
+    };
+    let host = origin.host.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("for={client};host=\"{host}\";proto={scheme}")
 }
 
 /// Whether a field says where a request came from. Services that speak CGI or WSGI take `_` for `-`.
@@ -146,6 +175,12 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     list(headers, &CONNECTION)
+}
+
+/// The lines of a field as one.
+fn joined(headers: &HeaderMap, name: &HeaderName, separator: &str) -> HeaderValue {
+    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    HeaderValue::from_bytes(&lines.join(separator.as_bytes())).expect("parts of values are a value")
 }
 
 /// The members of a field that is a list, over all its lines.
@@ -233,6 +268,39 @@ mod tests {
                 "x-request-id: r1",
             ],
         );
+    }
+
+    #[test]
+    fn who_speaks_of_forwarded_hears_of_this_hop_there() {
+        let check = |client: &str, expected: &str| {
+            let mut headers = map(&[("forwarded", "for=10.0.0.1"), ("forwarded", "for=_x;by=\"a, b\"")]);
+            let (client, host) = (client.parse().unwrap(), "web.svc.bowline:80");
+            let origin = Origin { client, host, is_tls: true, trusted: true };
+            for_service(&mut headers, &origin, &RequestId::parse("r1").unwrap(), None);
+            let lines: Vec<_> = headers.get_all(FORWARDED).iter().collect();
+            assert_eq!(lines, [&format!("for=10.0.0.1, for=_x;by=\"a, b\", {expected}")]);
+        };
+        check("192.0.2.7", "for=192.0.2.7;host=\"web.svc.bowline:80\";proto=https");
+        check("2001:db8::7", "for=\"[2001:db8::7]\";host=\"web.svc.bowline:80\";proto=https");
+    }
+
+    #[test]
+    fn cookies_become_one_field() {
+        let mut headers =
+            map(&[("cookie", "a=1"), ("accept", "*/*"), ("cookie", "b=2; c=3"), ("cookie", "d=4")]);
+        join_cookies(&mut headers);
+        assert_eq!(lines(&headers), ["accept: */*", "cookie: a=1; b=2; c=3; d=4"]);
+    }
+
+    #[test]
+    fn a_length_beside_chunks_does_not_count() {
+        let check = |fields, expected: &[&str]| {
+            let mut headers = map(fields);
+            for_client(&mut headers, &RequestId::parse("r1").unwrap(), None);
+            assert_eq!(lines(&headers), expected);
+        };
+        check(&[("content-length", "5")], &["content-length: 5", "x-request-id: r1"]);
+        check(&[("transfer-encoding", "chunked"), ("content-length", "5")], &["x-request-id: r1"]);
     }
 
     #[test]

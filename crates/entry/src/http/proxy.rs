@@ -197,14 +197,13 @@ async fn forward<O: Opener>(
     Ok(response.map(|body| Download::relayed(body, lease, shared.metrics.clone())))
 }
 
-/// gRPC needs HTTP/2 all the way; everything else is spoken to in the version that every server knows.
+/// gRPC needs HTTP/2 all the way; everything else is spoken to in the version that every server knows. gRPC-Web
+/// (`application/grpc-web`) is made for HTTP/1 and is among the rest.
 fn protocol_of<B>(request: &Request<B>) -> Protocol {
     let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    if request.version() == Version::HTTP_2 && content_type.starts_with(b"application/grpc") {
-        Protocol::Http2
-    } else {
-        Protocol::Http1
-    }
+    let kind = content_type.split(|byte| matches!(byte, b'+' | b';')).next().unwrap_or_default();
+    let is_grpc = kind.trim_ascii().eq_ignore_ascii_case(b"application/grpc");
+    if request.version() == Version::HTTP_2 && is_grpc { Protocol::Http2 } else { Protocol::Http1 }
 }
 
 /// Gives a request the target and framing that its way to the service needs.
@@ -219,6 +218,9 @@ fn address(
     head.extensions.clear();
     match protocol {
         Protocol::Http1 => {
+            if head.version == Version::HTTP_2 {
+                headers::join_cookies(&mut head.headers);
+            }
             head.version = Version::HTTP_11;
             head.uri = Uri::builder().path_and_query(target).build().map_err(malformed)?;
             // hyper takes a GET without a length for one without a body.
@@ -327,4 +329,25 @@ fn broken(error: &hyper::Error) -> Failure {
         source = cause.source();
     }
     Failure::new(Reason::ServiceBroken, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_is_known_by_its_whole_name() {
+        let check = |content_type: &str, expected| {
+            let request = Request::post("/").version(Version::HTTP_2).header(CONTENT_TYPE, content_type);
+            assert_eq!(protocol_of(&request.body(()).unwrap()), expected, "{content_type}");
+        };
+        check("application/grpc", Protocol::Http2);
+        check("application/grpc+proto", Protocol::Http2);
+        check("Application/gRPC; charset=utf-8", Protocol::Http2);
+        check("application/grpc-web", Protocol::Http1);
+        check("application/grpc-web+proto", Protocol::Http1);
+        check("application/json", Protocol::Http1);
+        let request = Request::post("/").header(CONTENT_TYPE, "application/grpc").body(()).unwrap();
+        assert_eq!(protocol_of(&request), Protocol::Http1, "not over HTTP/1");
+    }
 }

@@ -100,6 +100,16 @@ async fn what_a_service_says_about_connections_and_reasons_stays_behind() {
 }
 
 #[tokio::test]
+async fn two_lengths_of_a_response_do_not_both_reach_the_client() {
+    let answer =
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let world = World::start(scripted(&[answer]).await, Settings::default()).await;
+    let response = world.get("").await;
+    assert!(!response.contains("content-length"), "{response}");
+    assert!(response.ends_with("5\r\nhello\r\n0\r\n\r\n"), "{response}");
+}
+
+#[tokio::test]
 async fn a_change_of_protocol_that_nobody_asked_for_is_an_error() {
     let answer = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
     let world = World::start(scripted(&[answer]).await, Settings::default()).await;

@@ -260,6 +260,18 @@ async fn http2_with_prior_knowledge_is_served() {
 }
 
 #[tokio::test]
+async fn cookies_of_an_http2_client_reach_the_service_in_one_line() {
+    let world = World::start(mirror().await, Settings::default()).await;
+    let mut client = http2(&world).await;
+    let request = Request::get("http://web.svc.bowline/").header("cookie", "a=1").header("cookie", "b=2");
+    let request = request.body(Full::new(Bytes::new())).unwrap();
+    let body = client.send_request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    let head = String::from_utf8_lossy(&body).into_owned();
+    assert_has(&head, "cookie: a=1; b=2\r\n");
+    assert_eq!(head.matches("cookie: ").count(), 1, "{head}");
+}
+
+#[tokio::test]
 async fn trailers_of_a_service_reach_an_http2_client() {
     let service = scripted(&[
         "HTTP/1.1 200 OK\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n",
