@@ -4,7 +4,7 @@
 //! keep-alive on, because a silent peer must be noticed even where nobody above pings.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::time::{Instant, now, timeout};
@@ -44,14 +44,23 @@ impl Listener {
         self.0.local_addr()
     }
 
-    /// Waits for the next connection. Cancel safe.
+    /// Waits for the next connection. Cancel safe. A peer that came over IPv4 has an IPv4 address, whatever is listened on.
     ///
     /// # Errors
     /// Passing ones (a peer that gave up, no descriptors left): wait a little and go on.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, peer) = self.0.accept().await?;
         imp::tune(&stream);
-        Ok((stream, peer))
+        Ok((stream, canonical(peer)))
+    }
+}
+
+/// A socket for both families shows IPv4 peers as `::ffff:192.0.2.7`, by which nobody knows them.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    match peer.ip().to_canonical() {
+        address @ IpAddr::V4(_) => SocketAddr::new(address, peer.port()),
+        // With its scope, which a link-local one needs.
+        IpAddr::V6(_) => peer,
     }
 }
 
@@ -196,6 +205,17 @@ mod imp {
 #[cfg(all(test, not(feature = "sim")))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peer_has_the_address_that_it_is_known_by() {
+        let check = |peer: &str, expected: &str| {
+            assert_eq!(canonical(peer.parse().unwrap()), expected.parse().unwrap(), "{peer}");
+        };
+        check("192.0.2.7:80", "192.0.2.7:80");
+        check("[::ffff:192.0.2.7]:80", "192.0.2.7:80");
+        check("[2001:db8::7]:80", "[2001:db8::7]:80");
+        check("[fe80::7%2]:80", "[fe80::7%2]:80");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn addresses_that_do_not_answer_leave_time_for_the_others() {
