@@ -231,17 +231,24 @@ impl Shelf {
     }
 
     fn take(&self, key: &Key) -> Option<Kept> {
-        let oldest = time::now().checked_sub(self.idle_timeout);
+        let now = time::now();
         self.with(|idle| {
             let connections = idle.connections.get_mut(key)?;
             while let Some((since, connection)) = connections.pop_back() {
                 idle.count -= 1;
-                if oldest.is_none_or(|oldest| since > oldest) && connection.is_ready() {
+                if self.is_fit(now, since, &connection) {
                     return Some(connection);
                 }
             }
             None
         })
+    }
+
+    /// Whether a connection that has been unused since `since` may serve again.
+    fn is_fit(&self, now: Instant, since: Instant, connection: &Kept) -> bool {
+        now.saturating_duration_since(since) < self.idle_timeout
+            && now < connection.retires_at
+            && connection.is_ready()
     }
 
     fn put(&self, key: Key, connection: Kept) {
@@ -261,11 +268,11 @@ impl Shelf {
     }
 
     fn drop_old(&self) {
-        let Some(oldest) = time::now().checked_sub(self.idle_timeout) else { return };
+        let now = time::now();
         self.with(|idle| {
             for connections in idle.connections.values_mut() {
                 let before = connections.len();
-                connections.retain(|(since, connection)| *since > oldest && connection.is_ready());
+                connections.retain(|(since, connection)| self.is_fit(now, *since, connection));
                 idle.count -= before - connections.len();
             }
             idle.connections.retain(|_, connections| !connections.is_empty());

@@ -80,6 +80,16 @@ async fn a_busy_connection_to_a_service_is_replaced_when_it_is_old() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_unused_connection_to_a_service_that_has_grown_old_is_not_used_again() {
+    let settings = Settings { upstream_idle_timeout: UPSTREAM_AGE_MAX * 10, ..Settings::default() };
+    let world = World::start(mirror().await, settings).await;
+    assert_eq!(status(&world.get("").await), 200);
+    time::sleep(UPSTREAM_AGE_MAX).await;
+    assert_eq!(status(&world.get("").await), 200);
+    assert_eq!(world.opener.opened(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_upload_is_no_slow_service() {
     let world = World::start(silent().await, Settings::default()).await;
     let mut stream = world.dial().await;
