@@ -12,6 +12,8 @@ use crate::Identity;
 pub(crate) struct Facts {
     /// Whom it names, if exactly one URI of ours stands in it.
     pub identity: Option<Identity>,
+    /// Whether it is an agent's, even one that names nobody because it has two names.
+    pub is_of_agent: bool,
     /// First moment of validity, as time since 1970.
     pub not_before: Duration,
     /// Last moment of validity, as time since 1970.
@@ -28,6 +30,7 @@ pub(crate) fn read(der: &[u8]) -> Option<Facts> {
     let since_1970 = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     Some(Facts {
         identity: identity(&certificate),
+        is_of_agent: uris(&certificate).any(Identity::is_uri_of_agent),
         not_before: since_1970(validity.not_before.timestamp()),
         not_after: since_1970(validity.not_after.timestamp()),
         not_after_text: validity.not_after.to_string(),
@@ -36,11 +39,16 @@ pub(crate) fn read(der: &[u8]) -> Option<Facts> {
 
 /// A certificate with two URIs of ours names nobody: it must not depend on their order who its holder is.
 fn identity(certificate: &X509Certificate<'_>) -> Option<Identity> {
-    let names = certificate.subject_alternative_name().ok()??;
-    let mut identities = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => Identity::from_uri(uri),
-        _ => None,
-    });
+    let mut identities = uris(certificate).filter_map(Identity::from_uri);
     let first = identities.next()?;
     identities.next().is_none().then_some(first)
+}
+
+/// The URIs among the names of a certificate.
+fn uris<'a>(certificate: &'a X509Certificate<'_>) -> impl Iterator<Item = &'a str> {
+    let names = certificate.subject_alternative_name().ok().flatten();
+    names.into_iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    })
 }

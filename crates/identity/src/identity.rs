@@ -36,6 +36,11 @@ impl Identity {
             _ => None,
         }
     }
+
+    /// Whether a URI from a certificate says that it is an agent's, whichever.
+    pub(crate) fn is_uri_of_agent(uri: &str) -> bool {
+        uri.strip_prefix(SCHEME).is_some_and(|rest| rest.starts_with("agent/"))
+    }
 }
 
 impl fmt::Display for Identity {

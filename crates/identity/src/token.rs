@@ -203,6 +203,12 @@ impl TokenTable {
         }
     }
 
+    /// Whether a reload of `other` changes this table too.
+    #[must_use]
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.entries, &other.entries)
+    }
+
     /// Whether nobody can come in.
     #[must_use]
     pub fn is_empty(&self) -> bool {

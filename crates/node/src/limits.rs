@@ -59,6 +59,9 @@ pub const REGISTRY_TTL_MAX: Duration = Duration::from_secs(60 * 60);
 /// Longest time for which an agent that went away may stay published.
 pub const REGISTRY_LINGER_MAX: Duration = Duration::from_secs(60);
 
+/// Shortest wait for the head of a service's response: without any no request could succeed.
+pub const RESPONSE_TIMEOUT_MIN: Duration = Duration::from_millis(1);
+
 /// Longest host name, in bytes (RFC 1035).
 pub const HOST_BYTES_MAX: usize = 253;
 

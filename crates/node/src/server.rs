@@ -294,6 +294,7 @@ impl Parts {
         settings.connector = plan.connector.clone();
         settings.agents_max = plan.limits.agents;
         settings.streams_max = plan.limits.streams;
+        settings.pool.tunnels_max = plan.limits.tunnels_per_agent;
         let gateway = Gateway::new(settings, registry.clone());
 
         let entry_metrics = bowline_entry::Metrics::default();

@@ -90,6 +90,11 @@ fn admit(server: &Rc<Server>, stream: TcpStream, peer: SocketAddr) {
     drop(spawn_local("store client", async move {
         let _leave = Leave { server: server.clone(), id: client.id };
         match server.settings.acceptor.accept(stream).await {
+            // An authority signs agents and gateways alike, and only gateways have business here.
+            Ok(stream) if stream.peer_is_agent() => {
+                let agent = stream.peer().map(tracing::field::display);
+                tracing::warn!(%peer, agent, "refused a client with the certificate of an agent");
+            }
             Ok(stream) => connection::serve(server.clone(), client, stream).await,
             Err(error) => tracing::info!(%peer, %error, "a connection failed before its first request"),
         }

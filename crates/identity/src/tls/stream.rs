@@ -30,6 +30,7 @@ pub enum Stream {
 pub struct Encrypted {
     session: TlsStream<TcpStream>,
     peer: Option<Identity>,
+    peer_is_agent: bool,
 }
 
 impl Encrypted {
@@ -48,7 +49,8 @@ impl Encrypted {
         {
             return Err("its certificate has expired since the session began");
         }
-        Ok(Self { peer: facts.and_then(|facts| facts.identity), session })
+        let peer_is_agent = facts.as_ref().is_some_and(|facts| facts.is_of_agent);
+        Ok(Self { peer: facts.and_then(|facts| facts.identity), peer_is_agent, session })
     }
 }
 
@@ -61,6 +63,13 @@ impl Stream {
             Self::Plain(_) => None,
             Self::Tls(encrypted) => encrypted.peer.as_ref(),
         }
+    }
+
+    /// Whether the certificate of the other end is that of an agent. It may be even if [`Stream::peer`] is nobody: a
+    /// certificate with two names is trusted as neither, and it does not make an agent a stranger.
+    #[must_use]
+    pub fn peer_is_agent(&self) -> bool {
+        matches!(self, Self::Tls(encrypted) if encrypted.peer_is_agent)
     }
 
     /// The application protocol that both sides agreed on.

@@ -73,6 +73,17 @@ fn expired(world: &World) -> Credential {
     Credential { certificate: pem("old.pem", &certificate.pem()), key: pem("old.key", &key.serialize_pem()) }
 }
 
+/// A leaf of `world` with these names, which are all that it has.
+fn with_names(world: &World, names: &[rcgen::SanType]) -> Credential {
+    let issuer_key = rcgen::KeyPair::from_pem(world.authority.key().reveal()).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(world.authority.certificate(), issuer_key).unwrap();
+    let mut parameters = rcgen::CertificateParams::default();
+    parameters.subject_alt_names = names.to_vec();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = parameters.signed_by(&key, &issuer).unwrap();
+    Credential { certificate: pem("own.pem", &certificate.pem()), key: pem("own.key", &key.serialize_pem()) }
+}
+
 /// What both sides saw: the accepted stream or its error, and the same for the dialled one after one byte both ways.
 async fn meet(acceptor: &Acceptor, connector: &Connector) -> (io::Result<Stream>, io::Result<Stream>) {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -120,6 +131,29 @@ async fn both_sides_learn_who_the_other_is() {
     assert_eq!(dialled.peer(), Some(&Identity::Gateway("g1".parse().unwrap())));
     assert_eq!(served.alpn(), Some(ALPN_TUNNEL));
     assert!(!served.is_resumed());
+}
+
+#[tokio::test]
+async fn an_agent_is_told_from_a_stranger() {
+    let world = World::new();
+    let acceptor = world.server(ClientAuthentication::Required(world.trusted()));
+    let uri = |text: &str| rcgen::SanType::URI(text.try_into().unwrap());
+    let dns = rcgen::SanType::DnsName("redis.example".try_into().unwrap());
+    for (credential, is_agent) in [
+        (world.agent(), true),
+        (world.gateway(&["127.0.0.1"]), false),
+        (with_names(&world, &[]), false),
+        (with_names(&world, &[dns]), false),
+        (with_names(&world, &[uri("spiffe://agent/edge-1")]), false),
+        (with_names(&world, &[uri("bowline://agent/edge-1"), uri("bowline://agent/edge-2")]), true),
+        (with_names(&world, &[uri("bowline://gateway/g1"), uri("bowline://agent/edge-2")]), true),
+        (with_names(&world, &[uri("bowline://agent/NOBODY")]), true),
+    ] {
+        let connector = Connector::tls(world.client(Some(credential))).unwrap();
+        let (served, _) = meet(&acceptor, &connector).await;
+        let served = served.unwrap();
+        assert_eq!(served.peer_is_agent(), is_agent, "{:?}", served.peer());
+    }
 }
 
 #[tokio::test]

@@ -32,6 +32,8 @@ pub struct AgentConfig {
     pub admin: AgentAdminConfig,
     /// What this agent offers.
     pub service: Vec<ServiceConfig>,
+    /// How much of everything there may be.
+    pub limits: AgentLimitsConfig,
     /// How gateways are verified, and this agent's certificate.
     pub tls: Option<ClientTlsFiles>,
     /// Logging.
@@ -49,10 +51,24 @@ pub struct AgentAdminConfig {
     pub certificate: Option<PathBuf>,
     /// Private key of `certificate`.
     pub key: Option<PathBuf>,
-    /// Hashed tokens of clients.
+    /// Hashed tokens of clients. With it a token is asked for on loopback too.
     pub tokens_file: Option<PathBuf>,
     /// Allows this port to be without TLS off loopback.
     pub insecure_plaintext: bool,
+}
+
+/// How much of everything there may be at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentLimitsConfig {
+    /// Tunnels to all gateways together, whatever their state: each stream takes one.
+    pub tunnels: usize,
+}
+
+impl Default for AgentLimitsConfig {
+    fn default() -> Self {
+        Self { tunnels: bowline_agent::Limits::default().tunnels_max }
+    }
 }
 
 /// A service that the agent offers.
@@ -76,6 +92,7 @@ impl Default for AgentConfig {
             insecure_plaintext: false,
             admin: AgentAdminConfig::default(),
             service: Vec::new(),
+            limits: AgentLimitsConfig::default(),
             tls: None,
             log: LogConfig::default(),
         }

@@ -1,23 +1,28 @@
 //! What a configuration must obey, beyond the form of its values: security first.
 //!
 //! - A port off loopback has TLS, or somebody wrote `insecure_plaintext = true` and is warned at every start.
+//! - The same holds for what is dialled off loopback: gateways by an agent, the store by a gateway.
 //! - Off loopback agents authenticate (token or certificate), other gateways authenticate (mutual TLS), `CONNECT` and
 //!   the admin port need a client token, and the store needs a password or client certificates.
 //!   `insecure_plaintext` waives TLS (and with it the mutual TLS of the peer port), never a token or a password.
+//! - Behind another proxy everybody comes from loopback, so that it proves nothing there.
 //!
 //! The functions are pure: configuration in, verdict out. Whether the files exist and fit is found when they are read.
+
+mod store_link;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bowline_model::limits::{NAME_BYTES_MAX, SERVICES_PER_AGENT_MAX};
 
-use super::server::{LimitsConfig, RegistryConfig};
+use super::server::{HttpConfig, LimitsConfig, RegistryConfig};
 use super::value::{HumanDuration, host_port, is_loopback, is_loopback_host};
 use super::{AgentConfig, Problem, ServerConfig, StoreConfig};
 use crate::limits::{
-    CONNECTIONS_MAX, DATABASES_MAX, DOMAIN_BYTES_MAX, HOST_BYTES_MAX, JOIN_MAX, LIMIT_MAX,
-    REGISTRY_LINGER_MAX, REGISTRY_TTL_MAX, REGISTRY_TTL_MIN, ROUTES_MAX, TCP_LISTENERS_MAX,
+    CONFIG_DURATION_MAX, CONNECTIONS_MAX, DATABASES_MAX, DOMAIN_BYTES_MAX, HOST_BYTES_MAX, JOIN_MAX,
+    LIMIT_MAX, REGISTRY_LINGER_MAX, REGISTRY_TTL_MAX, REGISTRY_TTL_MIN, RESPONSE_TIMEOUT_MIN, ROUTES_MAX,
+    TCP_LISTENERS_MAX,
 };
 
 const GIVE_A_CERTIFICATE: &str = "give it a certificate in [tls] (`bowline ca init`, then `bowline ca issue gateway NAME`), \
@@ -50,6 +55,23 @@ impl Verdict {
         }
     }
 
+    /// A certificate of a section, and its key.
+    fn check_pair(&mut self, section: &str, has_certificate: bool, has_key: bool) {
+        match (has_certificate, has_key) {
+            (true, false) => self.problem(
+                format!("{section}.certificate"),
+                "a certificate without a key",
+                format!("add {section}.key"),
+            ),
+            (false, true) => self.problem(
+                format!("{section}.key"),
+                "a key without a certificate",
+                format!("add {section}.certificate"),
+            ),
+            _ => {}
+        }
+    }
+
     /// A port that clients of any kind can talk to without TLS.
     fn check_plaintext(&mut self, key: &str, listen: &SocketAddr, has_tls: bool, insecure: bool) {
         if has_tls || is_loopback(listen) {
@@ -73,6 +95,19 @@ pub fn client_port_has_tls(configured: Option<bool>, listen: &SocketAddr, insecu
     configured.unwrap_or(!is_loopback(listen) && !insecure)
 }
 
+/// Whether the http entry is to speak TLS, as far as that is said: who gives it a certificate of its own wants it, on
+/// loopback too.
+#[must_use]
+pub fn http_tls(http: &HttpConfig) -> Option<bool> {
+    http.tls.or_else(|| http.certificate.is_some().then_some(true))
+}
+
+/// Whether `CONNECT` asks for a client token: loopback stands for trust only where clients connect themselves.
+#[must_use]
+pub fn connect_needs_token(http: &HttpConfig) -> bool {
+    !is_loopback(&http.listen) || http.trust_forwarded
+}
+
 /// Judges a gateway's configuration.
 #[must_use]
 pub fn server(config: &ServerConfig) -> Verdict {
@@ -83,6 +118,7 @@ pub fn server(config: &ServerConfig) -> Verdict {
     check_peers_port(config, &mut verdict);
     check_admin_port(config, &mut verdict);
     check_tcp(config, &mut verdict);
+    store_link::check(config, &mut verdict);
     check_ports_differ(config, &mut verdict);
     check_registry(&config.registry, &mut verdict);
     check_limits(&config.limits, &mut verdict);
@@ -96,8 +132,9 @@ fn check_registry(registry: &RegistryConfig, verdict: &mut Verdict) {
 }
 
 fn check_limits(limits: &LimitsConfig, verdict: &mut Verdict) {
-    let LimitsConfig { agents, streams, connections, requests } = *limits;
+    let LimitsConfig { agents, tunnels_per_agent, streams, connections, requests } = *limits;
     verdict.check_range("limits.agents", agents, LIMIT_MAX);
+    verdict.check_range("limits.tunnels_per_agent", tunnels_per_agent, LIMIT_MAX);
     verdict.check_range("limits.streams", streams, LIMIT_MAX);
     verdict.check_range("limits.connections", connections, LIMIT_MAX);
     verdict.check_range("limits.requests", requests, LIMIT_MAX);
@@ -136,14 +173,17 @@ fn check_client_port(
 
 fn check_http(config: &ServerConfig, verdict: &mut Verdict) {
     let http = &config.http;
-    match (&http.certificate, &http.key) {
-        (Some(_), None) => verdict.problem("http.certificate", "a certificate without a key", "add http.key"),
-        (None, Some(_)) => verdict.problem("http.key", "a key without a certificate", "add http.certificate"),
-        _ => {}
-    }
+    verdict.check_pair("http", http.certificate.is_some(), http.key.is_some());
     let insecure = http.insecure_plaintext || config.insecure_plaintext;
     let has_certificate = http.certificate.is_some() || config.tls.is_some();
-    check_client_port("http", (&http.listen, http.tls, insecure), has_certificate, verdict);
+    check_client_port("http", (&http.listen, http_tls(http), insecure), has_certificate, verdict);
+    let timeout = http.response_timeout;
+    verdict.check_duration("http.response_timeout", timeout, RESPONSE_TIMEOUT_MIN, CONFIG_DURATION_MAX);
+    check_connect(config, verdict);
+    check_routes(http, verdict);
+}
+
+fn check_routes(http: &HttpConfig, verdict: &mut Verdict) {
     if http.routes.len() > ROUTES_MAX {
         let text = format!("{} hosts; at most {ROUTES_MAX} are possible", http.routes.len());
         verdict.problem("http.routes", text, "use host names of the domain for the rest");
@@ -155,13 +195,22 @@ fn check_http(config: &ServerConfig, verdict: &mut Verdict) {
         let text = format!("`{host}` is not a host name");
         verdict.problem("http.routes", text, "write it in lower case, without a port and without wildcards");
     }
-    if http.connect && !is_loopback(&http.listen) && config.tokens_file.is_none() {
-        verdict.problem(
-            "http.connect",
-            "CONNECT off loopback would let anybody open raw TCP connections",
-            "name a tokens_file with a client token (`bowline token new --client NAME`), or set http.connect = false",
-        );
+}
+
+fn check_connect(config: &ServerConfig, verdict: &mut Verdict) {
+    let http = &config.http;
+    if !http.connect || !connect_needs_token(http) || config.tokens_file.is_some() {
+        return;
     }
+    let text = match is_loopback(&http.listen) {
+        true => "CONNECT behind another proxy (trust_forwarded) would let anybody open raw TCP connections",
+        false => "CONNECT off loopback would let anybody open raw TCP connections",
+    };
+    verdict.problem(
+        "http.connect",
+        text,
+        "name a tokens_file with a client token (`bowline token new --client NAME`), or set http.connect = false",
+    );
 }
 
 fn check_agents_port(config: &ServerConfig, verdict: &mut Verdict) {
@@ -194,6 +243,13 @@ fn check_peers_port(config: &ServerConfig, verdict: &mut Verdict) {
     } else {
         verdict.check_plaintext("peers.listen", &peers.listen, has_mutual_tls, insecure);
     }
+    if insecure && !has_mutual_tls && !is_loopback(&peers.listen) {
+        verdict.warnings.push(format!(
+            "peers.listen = {} asks nobody who they are (insecure_plaintext = true): whoever reaches it can open a \
+             stream to every service of every agent, as by CONNECT without a token, and see the state of the system",
+            peers.listen
+        ));
+    }
     match &peers.advertise {
         Some(advertise) => {
             if let Err(error) = host_port(advertise) {
@@ -205,28 +261,23 @@ fn check_peers_port(config: &ServerConfig, verdict: &mut Verdict) {
             format!("other gateways cannot dial the wildcard {}", peers.listen),
             "set peers.advertise (--advertise) to the HOST:PORT by which they reach this gateway",
         ),
-        None if is_loopback(&peers.listen) && store_is_elsewhere(config) => verdict.warnings.push(format!(
-            "the store is on another machine, but other gateways are told to reach this one at {}: set \
+        None if is_loopback(&peers.listen) && store_link::is_elsewhere(config) => {
+            verdict.warnings.push(format!(
+                "the store is on another machine, but other gateways are told to reach this one at {}: set \
              peers.listen and peers.advertise if there are any",
-            peers.listen
-        )),
+                peers.listen
+            ))
+        }
         None => {}
     }
-}
-
-fn store_is_elsewhere(config: &ServerConfig) -> bool {
-    let Some(url) = &config.store.url else { return false };
-    let rest = url.reveal().split_once("://").map_or("", |(_, rest)| rest);
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    !is_loopback_host(host)
 }
 
 fn check_admin_port(config: &ServerConfig, verdict: &mut Verdict) {
     let admin = &config.admin;
     let insecure = admin.insecure_plaintext || config.insecure_plaintext;
     check_client_port("admin", (&admin.listen, admin.tls, insecure), config.tls.is_some(), verdict);
-    if !is_loopback(&admin.listen) && config.tokens_file.is_none() {
+    let has_tokens = admin.tokens_file.is_some() || config.tokens_file.is_some();
+    if !is_loopback(&admin.listen) && !has_tokens {
         verdict.problem(
             "admin.listen",
             format!("{} would show the state of the system to anybody", admin.listen),
@@ -250,15 +301,7 @@ fn check_tcp(config: &ServerConfig, verdict: &mut Verdict) {
 /// As a gateway's admin port: off loopback it has TLS and asks for a client token.
 fn check_agent_admin(config: &AgentConfig, verdict: &mut Verdict) {
     let admin = &config.admin;
-    match (&admin.certificate, &admin.key) {
-        (Some(_), None) => {
-            verdict.problem("admin.certificate", "a certificate without a key", "add admin.key")
-        }
-        (None, Some(_)) => {
-            verdict.problem("admin.key", "a key without a certificate", "add admin.certificate")
-        }
-        _ => {}
-    }
+    verdict.check_pair("admin", admin.certificate.is_some(), admin.key.is_some());
     let Some(listen) = &admin.listen else { return };
     if is_loopback(listen) {
         return;
@@ -317,6 +360,7 @@ pub fn agent(config: &AgentConfig, has_token: bool) -> Verdict {
             format!("{} gateways at once; from 1 to {CONNECTIONS_MAX} are possible", config.connections);
         verdict.problem("connections", text, "");
     }
+    verdict.check_range("limits.tunnels", config.limits.tunnels, LIMIT_MAX);
     if let Some(tls) = &config.tls
         && tls.certificate.is_some() != tls.key.is_some()
     {

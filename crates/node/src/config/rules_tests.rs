@@ -45,6 +45,30 @@ fn the_http_entry_off_loopback_needs_tls_and_tokens_for_connect() {
 }
 
 #[test]
+fn an_http_entry_with_a_certificate_of_its_own_is_not_plaintext() {
+    let own = "[http]\nlisten = '0.0.0.0:80'\nconnect = false\ncertificate = 'c'\nkey = 'k'\n";
+    check_server(own, &[], 0);
+    check_server(&format!("{own}insecure_plaintext = true\n"), &[], 0);
+    check_server(&format!("{own}insecure_plaintext = true\ntls = false\n"), &[], 1);
+    check_server(&format!("{own}tls = false\n"), &["http.listen"], 0);
+}
+
+#[test]
+fn behind_another_proxy_loopback_proves_nothing() {
+    let proxied = "[http]\ntrust_forwarded = true\n";
+    check_server(proxied, &["http.connect"], 0);
+    check_server(&format!("{proxied}connect = false\n"), &[], 0);
+    check_server(&format!("tokens_file = 't'\n{proxied}"), &[], 0);
+}
+
+#[test]
+fn a_request_has_time_for_an_answer() {
+    check_server("[http]\nresponse_timeout = '0s'\n", &["http.response_timeout"], 0);
+    check_server("[http]\nresponse_timeout = '1ms'\n", &[], 0);
+    check_server("[http]\nresponse_timeout = '365d'\n", &[], 0);
+}
+
+#[test]
 fn hosts_and_limits_are_in_range() {
     check_server("[http]\nroutes = { 'www.example.com' = 'web' }\n", &[], 0);
     check_server("[http]\nroutes = { 'WWW.example.com' = 'web' }\n", &["http.routes"], 0);
@@ -54,6 +78,7 @@ fn hosts_and_limits_are_in_range() {
         check_server(&format!("[http.routes]\n'{host}' = 'web'\n"), &["http.routes"], 0);
     }
     check_server("[limits]\nagents = 0\nstreams = 99999999\n", &["limits.agents", "limits.streams"], 0);
+    check_server("[limits]\ntunnels_per_agent = 0\n", &["limits.tunnels_per_agent"], 0);
 }
 
 #[test]
@@ -74,7 +99,13 @@ fn the_port_for_peers_off_loopback_needs_mutual_tls_and_an_address() {
     check_server(open, &["peers.listen"], 0);
     check_server(&format!("{open}{TLS}"), &["peers.listen"], 0);
     check_server(&format!("{open}{MUTUAL}"), &[], 0);
-    check_server(&format!("{open}insecure_plaintext = true\n"), &[], 1);
+    // One warning for the missing TLS, and one for what that means on this port.
+    check_server(&format!("{open}insecure_plaintext = true\n"), &[], 2);
+    check_server(&format!("{open}insecure_plaintext = true\n{TLS}"), &[], 2);
+    check_server(&format!("{open}insecure_plaintext = true\n{MUTUAL}"), &[], 0);
+    check_server("[peers]\ninsecure_plaintext = true\n", &[], 0);
+    let warnings = server(&parse(&format!("{open}insecure_plaintext = true\n"))).warnings;
+    assert!(warnings[1].contains("a stream to every service of every agent"), "{warnings:?}");
     check_server(&format!("[peers]\nlisten = '0.0.0.0:1'\n{MUTUAL}"), &["peers.advertise"], 0);
     check_server(&format!("[peers]\nlisten = '0.0.0.0:1'\nadvertise = 'a:1'\n{MUTUAL}"), &[], 0);
     check_server("[peers]\nadvertise = 'nowhere'\n", &["peers.advertise"], 0);
@@ -82,8 +113,47 @@ fn the_port_for_peers_off_loopback_needs_mutual_tls_and_an_address() {
 
 #[test]
 fn a_gateway_that_others_cannot_reach_is_warned() {
-    check_server("[store]\nurl = 'redis://:pw@store.example.com:6379/0'\n", &[], 1);
+    check_server("[store]\nurl = 'rediss://:pw@store.example.com:6379/0'\nca = 'a'\n", &[], 1);
     check_server("[store]\nurl = 'redis://:pw@127.0.0.1:6379'\n", &[], 0);
+    check_server("[store]\nurl = 'redis://127.0.0.1'\n", &[], 0);
+}
+
+/// `advertise` keeps the warning about the port for other gateways away.
+fn check_store_link(store: &str, keys: &[&str], warnings: usize) {
+    check_server(&format!("[peers]\nadvertise = 'gw:1'\n[store]\n{store}"), keys, warnings);
+}
+
+#[test]
+fn a_store_on_another_machine_is_reached_with_tls() {
+    for url in ["redis://h", "redis://u@h:1", "redis://:pw@10.0.0.9:6379/0", "redis://localhost.example.com"]
+    {
+        check_store_link(&format!("url = '{url}'\n"), &["store.url"], 0);
+        check_store_link(&format!("url = '{url}'\ninsecure_plaintext = true\n"), &[], 1);
+    }
+    for url in ["redis://localhost/1", "redis://127.0.0.2", "redis://u:pw@[::1]:6379", "rediss://:pw@h"] {
+        check_store_link(&format!("url = '{url}'\n"), &[], 0);
+    }
+    check_server(
+        "insecure_plaintext = true\n[store]\nurl = 'redis://h'\n[peers]\nadvertise = 'gw:1'\n",
+        &[],
+        1,
+    );
+    let verdict = server(&parse("[store]\nurl = 'redis://u:hunter2@h:1'\n"));
+    assert_eq!(verdict.problems[0].text, "h:1 is on another machine, and redis:// has no TLS to verify it");
+    assert!(verdict.problems[0].advice.contains("store.ca") && !format!("{verdict:?}").contains("hunter2"));
+}
+
+#[test]
+fn files_for_tls_are_of_no_use_with_redis() {
+    let local = "url = 'redis://127.0.0.1'\n";
+    check_store_link(&format!("{local}ca = 'a'\n"), &["store.ca"], 0);
+    let pair = "certificate = 'c'\nkey = 'k'\n";
+    check_store_link(&format!("{local}{pair}"), &["store.certificate", "store.key"], 0);
+    check_store_link(&format!("url = 'rediss://h'\nca = 'a'\n{pair}"), &[], 0);
+    check_store_link("url = 'rediss://h'\nca = 'a'\nkey = 'k'\n", &["store.key"], 0);
+    check_store_link("url = 'rediss://h'\nca = 'a'\ncertificate = 'c'\n", &["store.certificate"], 0);
+    let verdict = server(&parse(&format!("[store]\n{local}ca = 'a'\n")));
+    assert!(verdict.problems[0].text.contains("store.url"), "{verdict:?}");
 }
 
 #[test]
@@ -92,6 +162,7 @@ fn the_admin_port_off_loopback_needs_tls_and_a_token() {
     check_server(open, &["admin.listen", "admin.listen"], 0);
     check_server(&format!("{open}{TLS}"), &["admin.listen"], 0);
     check_server(&format!("tokens_file = 't'\n{open}{TLS}"), &[], 0);
+    check_server(&format!("{open}tokens_file = 't'\n{TLS}"), &[], 0);
     check_server(&format!("{open}insecure_plaintext = true\n"), &["admin.listen"], 1);
 }
 
@@ -158,6 +229,7 @@ fn an_agent_verifies_gateways_and_proves_who_it_is() {
     check_agent("join = ['nowhere', '']\n", true, &["join[0]", "join[1]"], 0);
     check_agent("join = ['localhost:1', 'localhost:1']\n", false, &["join[1]"], 0);
     check_agent("connections = 0\n", false, &["connections"], 0);
+    check_agent("[limits]\ntunnels = 0\n", false, &["limits.tunnels"], 0);
 }
 
 #[test]

@@ -124,6 +124,8 @@ pub struct AdminConfig {
     pub listen: SocketAddr,
     /// Whether this port speaks TLS; by default it does off loopback.
     pub tls: Option<bool>,
+    /// Hashed tokens of clients for this port, which then asks for one on loopback too.
+    pub tokens_file: Option<PathBuf>,
     /// Allows this port to be without TLS off loopback.
     pub insecure_plaintext: bool,
 }
@@ -158,6 +160,12 @@ pub struct StoreLinkConfig {
     pub password_file: Option<PathBuf>,
     /// Authority that signed the store's certificate (`rediss://`).
     pub ca: Option<PathBuf>,
+    /// Certificate to show to a store that asks for one (`rediss://`), if not that of `[tls]`.
+    pub certificate: Option<PathBuf>,
+    /// Private key of `certificate`.
+    pub key: Option<PathBuf>,
+    /// Allows a store off loopback to be reached without TLS.
+    pub insecure_plaintext: bool,
 }
 
 /// Times of the registry.
@@ -176,6 +184,8 @@ pub struct RegistryConfig {
 pub struct LimitsConfig {
     /// Agents that are attached.
     pub agents: usize,
+    /// Tunnels of one agent, whatever their state: each stream to it takes one.
+    pub tunnels_per_agent: usize,
     /// Streams, those passed on for other gateways included.
     pub streams: usize,
     /// Connections of clients, for each entry.
@@ -259,6 +269,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             agents: tunnel::AGENTS_MAX,
+            tunnels_per_agent: tunnel::TUNNELS_PER_AGENT_MAX,
             streams: tunnel::STREAMS_MAX,
             connections: entry::CONNECTIONS_MAX,
             requests: entry::REQUESTS_MAX,
@@ -280,7 +291,7 @@ impl Default for PeersConfig {
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { listen: loopback(ADMIN_PORT), tls: None, insecure_plaintext: false }
+        Self { listen: loopback(ADMIN_PORT), tls: None, tokens_file: None, insecure_plaintext: false }
     }
 }
 
@@ -298,8 +309,11 @@ impl RoleConfig for ServerConfig {
             &mut self.tokens_file,
             &mut self.http.certificate,
             &mut self.http.key,
+            &mut self.admin.tokens_file,
             &mut self.store.password_file,
             &mut self.store.ca,
+            &mut self.store.certificate,
+            &mut self.store.key,
         ];
         single.into_iter().flatten().for_each(|path| resolve(path, directory));
         if let Some(tls) = &mut self.tls {

@@ -8,7 +8,6 @@ use bowline_model::AgentId;
 use super::tls::{acceptor, connector, credential, token_table};
 use super::{Edge, Port, name_of_host, secret};
 use crate::config::agent::AgentAdminConfig;
-use crate::config::value::is_loopback;
 use crate::config::{AgentConfig, Problem, rules};
 use crate::reload::{Part, Reload};
 
@@ -93,10 +92,12 @@ fn settings(config: &AgentConfig, token: Option<Token>, edge: &Edge<'_>) -> Resu
     settings.connections = config.connections;
     settings.credential = token;
     settings.limits.drain_grace = config.drain_grace.0;
+    settings.limits.tunnels_max = config.limits.tunnels;
     Ok(settings)
 }
 
-/// As a gateway's: TLS as soon as there is a certificate, a client token off loopback.
+/// As a gateway's: TLS as soon as there is a certificate, a client token as soon as there is a table. (Off loopback the
+/// rules want both.)
 fn admin(config: &AgentAdminConfig) -> Result<Option<AgentAdminPlan>, Problem> {
     let Some(listen) = config.listen else { return Ok(None) };
     let acceptor = match config.certificate.as_ref().zip(config.key.as_ref()) {
@@ -106,10 +107,8 @@ fn admin(config: &AgentAdminConfig) -> Result<Option<AgentAdminPlan>, Problem> {
         }
         None => Acceptor::Plain,
     };
-    let tokens = match &config.tokens_file {
-        Some(file) if !is_loopback(&listen) => Some(token_table("admin.tokens_file", file)?),
-        _ => None,
-    };
+    let tokens =
+        config.tokens_file.as_ref().map(|file| token_table("admin.tokens_file", file)).transpose()?;
     Ok(Some(AgentAdminPlan { port: Port { name: "admin".to_owned(), listen, acceptor }, tokens }))
 }
 
@@ -158,6 +157,20 @@ mod tests {
         assert_eq!(plan.settings.services.address(&"web".parse().expect("a name")), Some("localhost:80"));
         assert!(plan.settings.credential.is_some() && plan.warnings.is_empty());
         assert!(!format!("{plan:?}").contains(secret.reveal()));
+    }
+
+    #[test]
+    fn the_admin_port_asks_for_the_tokens_that_it_is_given() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("tokens.toml");
+        let holder = bowline_identity::token::Holder::client("ops").expect("a name");
+        std::fs::write(&file, Token::generate().table_entry(&holder)).expect("written");
+        let open = "[admin]\nlisten = '127.0.0.1:0'\n";
+        assert!(plan(open, "").expect("a plan").admin.expect("an admin port").tokens.is_none());
+        let text = format!("{open}tokens_file = '{}'\n[limits]\ntunnels = 7\n", file.display());
+        let plan = plan(&text, "").expect("a plan");
+        assert!(plan.admin.expect("an admin port").tokens.is_some_and(|tokens| tokens.len() == 1));
+        assert_eq!(plan.settings.limits.tunnels_max, 7);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a gateway runs from.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use bowline_entry::Destination;
@@ -14,7 +15,7 @@ use bowline_tunnel::AgentAuthentication;
 
 use super::tls::{acceptor, as_client, connector, credential, pem, token_table};
 use super::{Edge, Port, name_of_host, secret};
-use crate::config::rules::{self, client_port_has_tls};
+use crate::config::rules::{self, client_port_has_tls, http_tls};
 use crate::config::server::{AdminConfig, LimitsConfig, RegistryConfig, TcpConfig};
 use crate::config::tls::ClientTlsFiles;
 use crate::config::value::{Secret, is_loopback};
@@ -104,20 +105,14 @@ impl ServerPlan {
 
     fn read(config: &ServerConfig, edge: &Edge<'_>, warnings: Vec<String>) -> Result<Self, Problem> {
         let tokens = tokens(config)?;
-        let required_off = |port: &Port| match is_loopback(&port.listen) {
-            true => None,
-            false => Some(tokens.clone().unwrap_or_default()),
-        };
-        let http = http_port(config)?;
-        let admin = admin_port(config)?;
         let has_authority = config.tls.as_ref().is_some_and(|tls| tls.ca.is_some());
         Ok(Self {
             gateway: gateway_name(config, edge)?,
             zone: config.zone.clone(),
             drain_delay: config.drain_delay.0,
             drain_grace: config.drain_grace.0,
-            entry: entry_settings(config, required_off(&http)),
-            http,
+            entry: entry_settings(config, tokens.as_ref()),
+            http: http_port(config)?,
             agents: agents_port(config)?,
             authentication: AgentAuthentication {
                 anyone: tokens.is_none() && !has_authority,
@@ -129,8 +124,8 @@ impl ServerPlan {
                 Some(files) => connector("tls", &files)?,
                 None => Connector::Plain,
             },
-            admin_tokens: required_off(&admin),
-            admin,
+            admin_tokens: admin_tokens(config, tokens.as_ref())?,
+            admin: admin_port(config)?,
             tcp: tcp_ports(config)?,
             limits: config.limits.clone(),
             registry: config.registry.clone(),
@@ -151,6 +146,10 @@ impl ServerPlan {
             ("peers", Part::Connector(self.connector.clone())),
             ("tokens_file", Part::Tokens(self.authentication.tokens.clone())),
         ];
+        // The port's own table, unless it asks that of the whole gateway.
+        let own =
+            self.admin_tokens.iter().filter(|tokens| !tokens.is_shared_with(&self.authentication.tokens));
+        parts.extend(own.map(|tokens| ("admin.tokens_file", Part::Tokens(tokens.clone()))));
         parts.extend(self.tcp.iter().map(|tcp| ("tcp", Part::Acceptor(tcp.port.acceptor.clone()))));
         parts.extend(self.store.iter().map(|store| ("store", Part::Connector(store.connector.clone()))));
         Reload::new(parts)
@@ -172,14 +171,23 @@ fn tokens(config: &ServerConfig) -> Result<Option<TokenTable>, Problem> {
     config.tokens_file.as_ref().map(|file| token_table("tokens_file", file)).transpose()
 }
 
-fn entry_settings(config: &ServerConfig, tokens: Option<TokenTable>) -> bowline_entry::http::Settings {
+/// The tokens that the admin port asks for: those of its own file, else off loopback those of the gateway.
+fn admin_tokens(config: &ServerConfig, tokens: Option<&TokenTable>) -> Result<Option<TokenTable>, Problem> {
+    match &config.admin.tokens_file {
+        Some(file) => token_table("admin.tokens_file", file).map(Some),
+        None if is_loopback(&config.admin.listen) => Ok(None),
+        None => Ok(Some(tokens.cloned().unwrap_or_default())),
+    }
+}
+
+fn entry_settings(config: &ServerConfig, tokens: Option<&TokenTable>) -> bowline_entry::http::Settings {
     bowline_entry::http::Settings {
         domain: config.domain.clone(),
         routes: config.http.routes.clone(),
-        connect: match (config.http.connect, tokens) {
+        connect: match (config.http.connect, rules::connect_needs_token(&config.http)) {
             (false, _) => ConnectPolicy::Refuse,
-            (true, None) => ConnectPolicy::Open,
-            (true, Some(tokens)) => ConnectPolicy::Tokens(tokens),
+            (true, false) => ConnectPolicy::Open,
+            (true, true) => ConnectPolicy::Tokens(tokens.cloned().unwrap_or_default()),
         },
         trust_forwarded: config.http.trust_forwarded,
         connections_max: config.limits.connections,
@@ -193,20 +201,16 @@ fn entry_settings(config: &ServerConfig, tokens: Option<TokenTable>) -> bowline_
 fn http_port(config: &ServerConfig) -> Result<Port, Problem> {
     let http = &config.http;
     let protocols: [&[u8]; 2] = [ALPN_HTTP2, ALPN_HTTP1];
-    let Some((certificate, key)) = http.certificate.as_ref().zip(http.key.as_ref()) else {
-        let insecure = http.insecure_plaintext || config.insecure_plaintext;
-        let has_tls = client_port_has_tls(http.tls, &http.listen, insecure);
-        return client_port(config, "http".to_owned(), http.listen, has_tls, &protocols);
-    };
-    // Who gives this port a certificate of its own wants TLS, on loopback too.
-    let acceptor = match http.tls {
-        Some(false) => Acceptor::Plain,
-        _ => {
+    let insecure = http.insecure_plaintext || config.insecure_plaintext;
+    let has_tls = client_port_has_tls(http_tls(http), &http.listen, insecure);
+    match http.certificate.as_ref().zip(http.key.as_ref()) {
+        Some((certificate, key)) if has_tls => {
             let none = ClientAuthentication::None;
-            acceptor("http.certificate", credential(certificate, key), none, &protocols)?
+            let acceptor = acceptor("http.certificate", credential(certificate, key), none, &protocols)?;
+            Ok(Port { name: "http".to_owned(), listen: http.listen, acceptor })
         }
-    };
-    Ok(Port { name: "http".to_owned(), listen: http.listen, acceptor })
+        _ => client_port(config, "http".to_owned(), http.listen, has_tls, &protocols),
+    }
 }
 
 /// A port for clients, which show no certificate.
@@ -228,7 +232,7 @@ fn client_port(
 }
 
 fn admin_port(config: &ServerConfig) -> Result<Port, Problem> {
-    let AdminConfig { listen, tls, insecure_plaintext } = config.admin;
+    let AdminConfig { listen, tls, insecure_plaintext, .. } = config.admin;
     let has_tls = client_port_has_tls(tls, &listen, insecure_plaintext || config.insecure_plaintext);
     client_port(config, "admin".to_owned(), listen, has_tls, &[ALPN_HTTP1])
 }
@@ -280,7 +284,7 @@ fn store_link(config: &ServerConfig, edge: &Edge<'_>) -> Result<Option<StoreLink
         None => url.clone(),
     };
     let connector = match &config.store.ca {
-        Some(ca) => connector("store.ca", &ClientTlsFiles { ca: ca.clone(), certificate: None, key: None })?,
+        Some(ca) => connector("store.ca", &store_files(config, ca))?,
         None => Connector::Plain,
     };
     let parsed = bowline_redis::Config::from_url_with_tls(url.reveal(), &connector).map_err(|error| {
@@ -293,6 +297,14 @@ fn store_link(config: &ServerConfig, edge: &Edge<'_>) -> Result<Option<StoreLink
         Problem::new("store.url", error.to_string(), advice)
     })?;
     Ok(Some(StoreLink { config: parsed, connector }))
+}
+
+/// What a gateway shows to a store that asks for a certificate: that of `[store]`, else its own.
+fn store_files(config: &ServerConfig, ca: &Path) -> ClientTlsFiles {
+    let of_store = config.store.certificate.as_ref().zip(config.store.key.as_ref());
+    let own = config.tls.as_ref().map(|files| (&files.certificate, &files.key));
+    let (certificate, key) = of_store.or(own).unzip();
+    ClientTlsFiles { ca: ca.to_owned(), certificate: certificate.cloned(), key: key.cloned() }
 }
 
 /// Puts `password` into `url`, escaped.

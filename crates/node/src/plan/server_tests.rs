@@ -74,6 +74,47 @@ fn on_loopback_tls_is_for_agents_and_peers_unless_it_is_asked_for() {
 }
 
 #[test]
+fn behind_a_proxy_connect_asks_for_a_token_on_loopback_too() {
+    let folder = folder();
+    let text = "tokens_file = 'tokens.toml'\n[http]\ntrust_forwarded = true\n";
+    let proxied = plan(folder.path(), text).expect("a plan");
+    assert!(matches!(proxied.entry.connect, ConnectPolicy::Tokens(tokens) if tokens.len() == 1));
+    let direct = plan(folder.path(), "tokens_file = 'tokens.toml'\n").expect("a plan");
+    assert!(matches!(direct.entry.connect, ConnectPolicy::Open));
+}
+
+#[test]
+fn a_tokens_file_of_the_admin_port_counts_on_loopback_too() {
+    let folder = folder();
+    let of_gateway = plan(folder.path(), "tokens_file = 'tokens.toml'\n").expect("a plan");
+    assert!(of_gateway.admin_tokens.is_none());
+    let own = plan(folder.path(), "[admin]\ntokens_file = 'tokens.toml'\n").expect("a plan");
+    assert!(own.admin_tokens.as_ref().is_some_and(|tokens| tokens.len() == 1) && own.authentication.anyone);
+    std::fs::write(folder.path().join("tokens.toml"), "[[token]]\n").expect("written");
+    assert!(own.reload().run().join("\n").contains("admin.tokens_file"), "it is read again");
+    let error = plan(folder.path(), "[admin]\ntokens_file = 'none.toml'\n").expect_err("no such file");
+    assert!(error.contains("gw.toml:2: admin.tokens_file"), "{error}");
+}
+
+#[test]
+fn a_gateway_shows_its_own_certificate_to_the_store_unless_another_is_named() {
+    let folder = folder();
+    let check = |store: &str, tls: &str, expected: Option<&str>| {
+        let text = format!("[store]\nurl = 'rediss://h'\nca = 'ca.crt'\n{store}{tls}");
+        plan(folder.path(), &text).expect("a plan");
+        let loaded = Loaded::<ServerConfig>::parse(&folder.path().join("gw.toml"), &text).expect("right");
+        let files = store_files(&loaded.config, Path::new("ca.crt"));
+        assert_eq!(files.certificate, expected.map(|name| folder.path().join(name)), "{text}");
+        assert_eq!(files.certificate.is_some(), files.key.is_some());
+    };
+    check("", "", None);
+    check("", TLS, Some("g.crt"));
+    std::fs::copy(folder.path().join("g.crt"), folder.path().join("s.crt")).expect("copied");
+    check("certificate = 's.crt'\nkey = 'g.key'\n", TLS, Some("s.crt"));
+    check("certificate = 's.crt'\nkey = 'g.key'\n", "", Some("s.crt"));
+}
+
+#[test]
 fn files_that_do_not_fit_are_named() {
     let folder = folder();
     let check = |text: &str, parts: &[&str]| {
@@ -85,16 +126,20 @@ fn files_that_do_not_fit_are_named() {
     check("[tls]\ncertificate = 'g.key'\nkey = 'g.key'\n", &["gw.toml:1: tls", "g.key", "no certificate"]);
     check("[store]\nurl = 'http://h'\n", &["gw.toml:2: store.url", "redis://"]);
     check("[store]\nurl = 'rediss://h'\n", &["store.ca"]);
-    check("[store]\nurl = 'redis://:a@h'\npassword_file = 'password'\n", &["keep one"]);
+    check("[store]\nurl = 'redis://:a@localhost'\npassword_file = 'password'\n", &["keep one"]);
+    check(
+        "[store]\nurl = 'redis://u@h'\npassword_file = 'password'\n",
+        &["gw.toml:2: store.url", "rediss://"],
+    );
 }
 
 #[test]
 fn a_password_comes_from_its_file_and_is_not_shown() {
     let folder = folder();
-    let plan =
-        plan(folder.path(), "[store]\nurl = 'redis://h:1'\npassword_file = 'password'\n").expect("a plan");
+    let plan = plan(folder.path(), "[store]\nurl = 'redis://[::1]:1'\npassword_file = 'password'\n")
+        .expect("a plan");
     let store = plan.store.as_ref().expect("a store");
-    assert_eq!(store.config.address(), "h:1");
+    assert_eq!(store.config.address(), "[::1]:1");
     assert!(!format!("{plan:?}").contains("p@ss"));
     let url =
         with_password(&Secret::new("redis://u@h:1/2".into()), &Secret::new("a:b".into())).expect("a URL");

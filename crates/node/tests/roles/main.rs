@@ -3,4 +3,5 @@
 mod common;
 mod dev;
 mod secure;
+mod store;
 mod zone;

@@ -18,7 +18,7 @@ use bowline_rt::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// Writes an authority and the certificates of one gateway and one agent.
-fn issue(folder: &Path) {
+pub fn issue(folder: &Path) {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("written");
     let authority = Authority::create("test", 10).expect("an authority");
     write("ca.crt", authority.certificate());
@@ -37,7 +37,8 @@ fn holder(agent: &str) -> Holder {
     Holder::Agent(agent.parse().expect("a name"))
 }
 
-fn edge(secret: Option<&Token>) -> Edge<'static> {
+/// Nothing comes from the environment but `secret`, if there is one.
+pub fn edge(secret: Option<&Token>) -> Edge<'static> {
     let secret = secret.map(|token| Secret::new(token.reveal().to_owned()));
     Edge { read: &|path| std::fs::read(path), host_name: "test", secret }
 }
