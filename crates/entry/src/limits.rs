@@ -21,14 +21,20 @@ pub const HTTP1_BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// Most header fields of a request or response.
 pub const HEADERS_MAX: usize = 128;
 
+/// Longest time from the begin of a connection to its first byte, and until that says which protocol it is.
+pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Longest time from the first byte of a request to the end of its head.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection without a request is closed after this long.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// A connection that is closing and serves nothing is dropped after this long.
+/// A connection that is closing, serves nothing and has sent everything is dropped after this long.
 pub const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
+/// HTTP/2: as [`CLOSE_LIMIT`], for a client that does not answer and may not have all of its responses yet.
+pub const HTTP2_FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest wait for the head of a response, counted from the last byte of the request that the service took.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -17,8 +17,9 @@ use super::pool::Tasks;
 use super::proxy::{self, Connection};
 use crate::accept::{Accepted, Ending};
 use crate::limits::{
-    CLOSE_LIMIT, HEAD_BYTES_MAX, HEADERS_MAX, HTTP1_BUFFER_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES,
-    HTTP2_PING, HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES, HTTP2_STREAMS_MAX,
+    CLOSE_LIMIT, FIRST_BYTE_TIMEOUT, HEAD_BYTES_MAX, HEADERS_MAX, HTTP1_BUFFER_BYTES_MAX,
+    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_PING, HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES,
+    HTTP2_STREAMS_MAX,
 };
 use crate::opener::Opener;
 
@@ -30,7 +31,7 @@ pub(super) async fn serve<O: Opener>(shared: Arc<Shared<O>>, accepted: Accepted,
     let first = tokio::select! {
         biased;
         () = ending.shutdown.cancelled() => return,
-        first = timeout(idle_timeout, client::version(&mut stream)) => first,
+        first = timeout(FIRST_BYTE_TIMEOUT.min(idle_timeout), client::version(&mut stream)) => first,
     };
     let Ok(Ok((version, read_before))) = first else { return };
     let is_tls = stream.is_tls();
@@ -100,15 +101,16 @@ impl Watch {
                 result = connection.as_mut() => return result.map_err(|error| error.to_string()),
                 () = self.ending.shutdown.cancelled(), if !is_closing => {
                     close(connection.as_mut());
+                    self.activity.closes();
                     is_closing = true;
                     check_at = now() + CLOSE_LIMIT;
                 }
                 () = sleep_until(check_at) => match self.activity.verdict(self.idle_timeout) {
-                    Verdict::TooSlow => return Err("a request head came too slowly".to_owned()),
-                    _ if is_closing && self.activity.is_unused() => return Ok(()),
-                    _ if is_closing => check_at = now() + CLOSE_LIMIT,
+                    Verdict::TooSlow => return Err("a request came too slowly".to_owned()),
+                    Verdict::Over => return Ok(()),
                     Verdict::Idle => {
                         close(connection.as_mut());
+                        self.activity.closes();
                         is_closing = true;
                         check_at = now() + CLOSE_LIMIT;
                     }

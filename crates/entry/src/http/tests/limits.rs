@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{assert_has, counters, status};
 use crate::http::Settings;
 use crate::limits::{
-    HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX, IDLE_TIMEOUT, REQUEST_STALL_TIMEOUT, RESPONSE_TIMEOUT,
-    UPSTREAM_AGE_MAX, UPSTREAM_IDLE_TIMEOUT, WRITE_STALL_TIMEOUT,
+    FIRST_BYTE_TIMEOUT, HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX, IDLE_TIMEOUT, REQUEST_STALL_TIMEOUT,
+    RESPONSE_TIMEOUT, UPSTREAM_AGE_MAX, UPSTREAM_IDLE_TIMEOUT, WRITE_STALL_TIMEOUT,
 };
 use crate::testing::{World, mirror, read_all, read_head, service, until};
 
@@ -136,9 +136,9 @@ async fn an_idle_connection_is_closed_in_the_end_and_not_before() {
     used.write_all(b"HEAD / HTTP/1.1\r\nhost: web.svc.bowline\r\n\r\n").await.unwrap();
     assert!(read_head(&mut used).await.is_some());
     let began = now();
-    assert_eq!(read_all(&mut used).await, "");
-    assert_took(began, IDLE_TIMEOUT);
     assert_eq!(read_all(&mut never_used).await, "");
+    assert_took(began, FIRST_BYTE_TIMEOUT);
+    assert_eq!(read_all(&mut used).await, "");
     assert_took(began, IDLE_TIMEOUT);
     until("both are closed", || counters(&world).contains("bowline_entry_connections_open 0")).await;
 }

@@ -9,11 +9,15 @@ use bowline_identity::tls::{
     ServerSettings,
 };
 use bowline_rt::time::{self, now};
+use http_body_util::BodyExt;
+use hyper::client::conn::http2;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{assert_has, counters, status};
 use crate::http::pool::Tasks;
 use crate::http::{ConnectPolicy, Settings};
+use crate::limits::{CLOSE_LIMIT, FIRST_BYTE_TIMEOUT, HTTP1_BUFFER_BYTES_MAX, HTTP2_FAREWELL_TIMEOUT};
 use crate::testing::{LIMIT, World, echo, mirror, read_all, read_head, service, until};
 
 const KEEP_ALIVE: &[u8] = b"GET / HTTP/1.1\r\nhost: web.svc.bowline\r\n\r\n";
@@ -98,8 +102,8 @@ async fn an_open_stream_goes_on_during_the_grace_time() {
 async fn an_http2_client_is_told_to_go_away_and_finishes() {
     let (service, go) = slow().await;
     let world = World::start(service, Settings::default()).await;
-    let io = hyper_util::rt::TokioIo::new(world.dial().await);
-    let (mut client, connection) = hyper::client::conn::http2::handshake(Tasks, io).await.unwrap();
+    let io = TokioIo::new(world.dial().await);
+    let (mut client, connection) = http2::handshake(Tasks, io).await.unwrap();
     let connection = bowline_rt::task::spawn("client", connection);
     let request = http::Request::get("http://web.svc.bowline/").body(String::new()).unwrap();
     let response = client.send_request(request);
@@ -144,14 +148,84 @@ async fn tls_offers_both_versions() {
     stream.flush().await.unwrap();
     assert_has(&read_all(&mut stream).await, "x-forwarded-proto: https\r\n");
     let stream = connector.with_alpn(&[ALPN_HTTP2]).connect(&address, LIMIT).await.unwrap();
-    let io = hyper_util::rt::TokioIo::new(stream);
-    let (mut client, connection) = hyper::client::conn::http2::handshake(Tasks, io).await.unwrap();
+    let io = TokioIo::new(stream);
+    let (mut client, connection) = http2::handshake(Tasks, io).await.unwrap();
     bowline_rt::task::spawn("client", async move { drop(connection.await) });
     let request = http::Request::get("https://web.svc.bowline/").body(String::new()).unwrap();
     assert_eq!(client.send_request(request).await.unwrap().status(), 200);
     // A client that does not speak TLS is counted and does no harm.
     assert!(!world.get("").await.contains("200 OK"));
     until("it is counted", || counters(&world).contains("bowline_entry_handshakes_failed_total 1")).await;
+}
+
+#[tokio::test]
+async fn a_client_that_chose_http2_and_says_nothing_is_given_up() {
+    let (world, connector) = with_tls().await;
+    let address = world.address.to_string();
+    let mut silent = connector.with_alpn(&[ALPN_HTTP2]).connect(&address, LIMIT).await.unwrap();
+    until("it is served", || world.metrics.counters.connections_open.get() == 1).await;
+    tokio::time::pause();
+    let began = now();
+    drop(read_all(&mut silent).await);
+    assert!(now() - began >= FIRST_BYTE_TIMEOUT && now() - began < FIRST_BYTE_TIMEOUT + CLOSE_LIMIT);
+}
+
+/// A service that answers every request with as many bytes as its path says.
+async fn sized() -> std::net::SocketAddr {
+    service(|_, mut stream| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            let length: usize = head[5..].split(' ').next().unwrap().parse().unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let _ = stream.write_all(&vec![0; length]).await;
+        }
+    })
+    .await
+}
+
+/// How much fits into the kernel's buffers is not known here, but that one of these sizes passes it by less than hyper
+/// buffers: then the whole response is written as far as hyper is concerned, and the socket has not taken its end.
+#[tokio::test(start_paused = true)]
+async fn a_slow_client_gets_the_end_of_its_response_during_a_drain() {
+    let world = World::start(sized().await, Settings::default()).await;
+    let mut clients = Vec::new();
+    for length in (1..=72).map(|step| step * HTTP1_BUFFER_BYTES_MAX * 3 / 4) {
+        let mut client = world.dial().await;
+        let request = format!("GET /{length} HTTP/1.1\r\nhost: web.svc.bowline\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        assert!(read_head(&mut client).await.is_some());
+        clients.push((length, client));
+    }
+    time::sleep(CLOSE_LIMIT).await;
+    world.shutdown.cancel();
+    time::sleep(CLOSE_LIMIT * 5).await;
+    for (length, client) in &mut clients {
+        assert_eq!(read_all(client).await.len(), *length);
+    }
+    time::timeout(CLOSE_LIMIT * 2, world.running).await.unwrap().unwrap();
+}
+
+/// An HTTP/2 client with a window of so many bytes for each stream.
+async fn http2_with_window(world: &World, bytes: u32) -> http2::SendRequest<String> {
+    let io = TokioIo::new(world.dial().await);
+    let mut builder = http2::Builder::new(Tasks);
+    let (client, connection) = builder.initial_stream_window_size(bytes).handshake(io).await.unwrap();
+    bowline_rt::task::spawn("client", async move { drop(connection.await) });
+    client
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_http2_client_gets_the_end_of_its_response_during_a_drain() {
+    let world = World::start(sized().await, Settings::default()).await;
+    let mut client = http2_with_window(&world, 1_000).await;
+    let request = http::Request::get("http://web.svc.bowline/8000").body(String::new()).unwrap();
+    let response = client.send_request(request).await.unwrap();
+    until("hyper has it all", || counters(&world).contains("requests_in_flight 0")).await;
+    world.shutdown.cancel();
+    time::sleep(HTTP2_FAREWELL_TIMEOUT * 2).await;
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body.len(), 8_000);
+    time::timeout(CLOSE_LIMIT * 2, world.running).await.unwrap().unwrap();
 }
 
 #[tokio::test]
