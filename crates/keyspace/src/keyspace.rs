@@ -207,11 +207,14 @@ impl Keyspace {
         self.pay_for_growth();
         let target = &mut self.databases[database];
         let hash = target.table.hash(key);
+        let mut was_due = false;
         let at_ms = if let Some(entry) = target.table.find_mut(hash, key) {
             let before = entry.memory();
+            // What has expired is as good as gone: the new value must not inherit its end.
+            was_due = entry.expires_at_ms <= now_ms;
             let at_ms = match expiry {
-                Expiry::Clear => NEVER,
-                Expiry::Keep => entry.expires_at_ms,
+                Expiry::Keep if !was_due => entry.expires_at_ms,
+                Expiry::Clear | Expiry::Keep => NEVER,
                 Expiry::At(at_ms) => at_ms,
             };
             target.volatile += usize::from(at_ms != NEVER);
@@ -235,6 +238,9 @@ impl Keyspace {
         };
         if at_ms != NEVER {
             self.databases[database].table.note_expiry(hash, at_ms);
+        }
+        if was_due {
+            self.note_expired(database, key);
         }
         self.touched(database, key);
     }

@@ -294,6 +294,51 @@ fn an_expired_key_leaves_its_deletion_in_the_log() {
     assert_eq!(bench.keyspace.statistics().expired_keys, 3);
 }
 
+/// Nobody collected the key yet; a command that keeps its time must not keep one that is over.
+#[test]
+fn what_has_expired_hands_its_end_to_nobody() {
+    check(
+        "SET k v PX 10 => OK
+         after 20
+         SET k w KEEPTTL => OK
+         PTTL k => :-1
+         GET k => w
+         SET f 1 PX 10 => OK
+         after 20
+         INCRBYFLOAT f 1 => 1
+         PTTL f => :-1
+         SET n 1 PX 10 => OK
+         after 20
+         INCR n => :1
+         PTTL n => :-1
+         SET a 1 PX 10 => OK
+         after 20
+         APPEND a x => :1
+         PTTL a => :-1
+         SET r 1 PX 10 => OK
+         after 20
+         SETRANGE r 0 x => :1
+         PTTL r => :-1
+         HSET h f 1 => :1
+         PEXPIRE h 10 => :1
+         after 20
+         HINCRBY h f 1 => :1
+         PTTL h => :-1
+         SET s v => OK
+         SET d v PX 10 => OK
+         after 20
+         RENAME s d => OK
+         PTTL d => :-1",
+    );
+    let mut bench = Bench::new();
+    bench.run("SET k v PX 10");
+    bench.effects();
+    bench.now_ms += 20;
+    bench.run("SET k w KEEPTTL");
+    assert_eq!(bench.effects(), "MULTI, DEL k, SET k w KEEPTTL, EXEC");
+    assert_eq!(bench.keyspace.statistics().expired_keys, 1);
+}
+
 #[test]
 fn every_database_gets_its_turn_at_expiring() {
     let mut bench = Bench::new();
