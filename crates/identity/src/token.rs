@@ -123,6 +123,12 @@ pub enum TokenTableError {
         /// Which file.
         file: PathBuf,
     },
+    /// The file had tokens, and has none any more.
+    #[error("{} has no token any more; to take all of them back, stop what asks for them", .file.display())]
+    Emptied {
+        /// Which file.
+        file: PathBuf,
+    },
     /// Too many entries.
     #[error("the token table has more than {TOKENS_MAX} entries")]
     TooMany,
@@ -174,14 +180,19 @@ impl TokenTable {
         Ok(Self { file: Some(Arc::new(file.to_owned())), entries })
     }
 
-    /// Reads the file again, if the table came from one. On an error the table stays as it was.
+    /// Reads the file again, if the table came from one. On an error the table stays as it was. A file without tokens is
+    /// an error unless there were none before: more likely than not it is just being written, and it would shut everybody
+    /// out.
     ///
     /// # Errors
     /// All of [`TokenTableError`].
     pub fn reload(&self) -> Result<(), TokenTableError> {
-        if let Some(file) = &self.file {
-            self.entries.store(Arc::new(parse_file(file)?));
+        let Some(file) = &self.file else { return Ok(()) };
+        let entries = parse_file(file)?;
+        if entries.is_empty() && !self.is_empty() {
+            return Err(TokenTableError::Emptied { file: file.to_path_buf() });
         }
+        self.entries.store(Arc::new(entries));
         Ok(())
     }
 
@@ -454,6 +465,10 @@ mod tests {
         let shared = table.clone();
         std::fs::write(&file, "[[token]]").unwrap();
         assert!(table.reload().is_err());
+        for nothing in ["", "# no token\n"] {
+            std::fs::write(&file, nothing).unwrap();
+            assert!(matches!(table.reload(), Err(TokenTableError::Emptied { .. })), "{nothing:?}");
+        }
         assert!(shared.agent(old.reveal()).is_some());
         std::fs::write(&file, new.table_entry(&agent("a"))).unwrap();
         table.reload().unwrap();

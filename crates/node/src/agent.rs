@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 pub use bowline_agent::{AgentError, Handle};
 
 use crate::VERSION;
+use crate::expiry;
 use crate::listen::{Bound, ListenError, bind};
 use crate::plan::AgentPlan;
+use crate::reload::Reload;
 
 /// Why an agent does not run.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,7 @@ pub struct Agent {
     agent: bowline_agent::Agent,
     admin: Option<(Bound, Option<TokenTable>)>,
     metrics: Metrics,
+    files: Reload,
 }
 
 /// Makes an agent of `plan`. The handle shows its state and changes its services, the agent is to be run.
@@ -43,13 +46,15 @@ pub async fn start(plan: AgentPlan) -> Result<(Agent, Handle), AgentRunError> {
         Some(admin) => Some((bind(&admin.port).await?, admin.tokens.clone())),
         None => None,
     };
+    let files = plan.reload();
     let agent = bowline_agent::Agent::new(plan.settings)?;
     let handle = agent.handle();
     let mut metrics = Metrics::default();
     let build = BuildInfo { version: VERSION, role: "agent" };
     bowline_api::register_process(&mut metrics, &build, bowline_rt::time::unix_time(), plan.memory);
     agent.register_metrics(&mut metrics);
-    Ok((Agent { agent, admin, metrics }, handle))
+    expiry::register(&mut metrics, files.clone());
+    Ok((Agent { agent, admin, metrics, files }, handle))
 }
 
 /// Runs an agent until `shutdown`.
@@ -71,7 +76,7 @@ impl Agent {
 
     /// Runs until `shutdown`, and serves the admin port until everything has ended.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { agent, admin, metrics } = self;
+        let Self { agent, admin, metrics, files } = self;
         let admin_stop = CancellationToken::new();
         let serving = admin.map(|(Bound { listener, acceptor, address }, tokens)| {
             let plane = Arc::new(Shown { agent: agent.handle(), shutdown: shutdown.clone() });
@@ -79,7 +84,9 @@ impl Agent {
             tracing::info!(admin = %address, "the admin port serves");
             spawn("admin", bowline_api::serve(listener, acceptor, router, admin_stop.clone()))
         });
+        let expiry = spawn("certificates", expiry::warn_daily(files));
         agent.run(shutdown).await;
+        expiry.abort();
         admin_stop.cancel();
         if let Some(serving) = serving
             && let Err(error) = serving.await

@@ -15,6 +15,7 @@
 pub mod agent;
 pub mod config;
 pub mod dev;
+mod expiry;
 pub mod limits;
 mod listen;
 pub mod plan;

@@ -77,5 +77,8 @@ pub const GATEWAYS_PERIOD: Duration = Duration::from_secs(10);
 /// How long the development set-up waits for running streams when it is stopped.
 pub const DEV_GRACE: Duration = Duration::from_secs(2);
 
+/// Pause between two warnings about certificates that expire.
+pub const EXPIRY_WARNING_PERIOD: Duration = Duration::from_secs(24 * 3600);
+
 /// Pause of the demo after an accept that failed.
 pub const DEMO_ACCEPT_PAUSE: Duration = Duration::from_millis(100);

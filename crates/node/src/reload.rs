@@ -1,6 +1,8 @@
-//! Reading certificates and tokens again while a role runs.
+//! Reading certificates and tokens again while a role runs, and how long what was read is valid.
 
-use bowline_identity::tls::{Acceptor, Connector};
+use std::collections::BTreeMap;
+
+use bowline_identity::tls::{Acceptor, Connector, Validity};
 use bowline_identity::token::TokenTable;
 
 use crate::plan::text_with_causes;
@@ -30,17 +32,43 @@ impl Reload {
     /// Reads all files again and returns what went wrong. What cannot be read stays as it was.
     #[must_use]
     pub fn run(&self) -> Vec<String> {
-        self.parts.iter().filter_map(|(name, part)| Some(format!("{name}: {}", part.reload()?))).collect()
+        self.parts.iter().filter_map(|(name, part)| Some(format!("{name}: {}", part.reload(name)?))).collect()
+    }
+
+    /// How long the files that are in use are valid, each once. Parts that use different contents of a file, because one
+    /// of them could not be read again, count with that which ends first.
+    pub(crate) fn validities(&self) -> Vec<Validity> {
+        let mut by_file = BTreeMap::<String, Validity>::new();
+        for validity in self.parts.iter().flat_map(|(_, part)| part.validities()) {
+            let known = by_file.entry(validity.file.clone()).or_insert_with(|| validity.clone());
+            if validity.not_after < known.not_after {
+                *known = validity;
+            }
+        }
+        by_file.into_values().collect()
     }
 }
 
 impl Part {
-    /// What went wrong.
-    fn reload(&self) -> Option<String> {
+    /// What went wrong. `name`: what it is for.
+    fn reload(&self, name: &str) -> Option<String> {
         match self {
             Self::Acceptor(acceptor) => acceptor.reload().err().map(|error| text_with_causes(&error)),
             Self::Connector(connector) => connector.reload().err().map(|error| text_with_causes(&error)),
-            Self::Tokens(tokens) => tokens.reload().err().map(|error| text_with_causes(&error)),
+            Self::Tokens(tokens) => {
+                let before = tokens.len();
+                let problem = tokens.reload().err().map(|error| text_with_causes(&error));
+                tracing::info!(name, before, now = tokens.len(), "tokens in force");
+                problem
+            }
+        }
+    }
+
+    fn validities(&self) -> Vec<Validity> {
+        match self {
+            Self::Acceptor(acceptor) => acceptor.validities(),
+            Self::Connector(connector) => connector.validities(),
+            Self::Tokens(_) => Vec::new(),
         }
     }
 }

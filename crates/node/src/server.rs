@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::status::Shown;
 use crate::VERSION;
+use crate::expiry;
 use crate::limits::{DRAIN_SLACK, GATEWAYS_PERIOD};
 use crate::listen::{Bound, ListenError, bind};
 use crate::plan::{ServerPlan, TcpPlan};
@@ -141,6 +142,7 @@ impl Server {
         let admin = spawn("admin", bowline_api::serve(listener, acceptor, admin_router, admin_stop.clone()));
         let watch = watch_store(parts.client.clone(), parts.registry.clone(), parts.store_seen.clone());
         let watch = spawn("store watch", watch);
+        let expiry = spawn("certificates", expiry::warn_daily(plan.reload()));
 
         let entries_stop = CancellationToken::new();
         let mut entries = serve_entries((ports.http, ports.tcp), &plan, &parts, &entries_stop);
@@ -163,6 +165,7 @@ impl Server {
         }
         drop((entries, tunnels));
         watch.abort();
+        expiry.abort();
         admin_stop.cancel();
         if let Err(error) = admin.await {
             tracing::error!(%error, "the admin port failed");
@@ -342,5 +345,6 @@ fn metrics(
     gateway.register_metrics(metrics.sub_registry_with_prefix("bowline_tunnel"));
     entries.register(&mut metrics);
     client.register_metrics(&mut metrics);
+    expiry::register(&mut metrics, plan.reload());
     metrics
 }

@@ -8,9 +8,11 @@ use bowline_store::{Password, Settings, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::expiry;
 use crate::limits::{STORE_CLIENT_MAX, STORE_STOP_MAX};
 use crate::listen::ListenError;
 use crate::plan::StorePlan;
+use crate::reload::Reload;
 
 /// Why a store does not run.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,7 @@ impl StoreRunError {
 pub struct Store {
     store: bowline_store::Store,
     name: String,
+    files: Reload,
 }
 
 impl Store {
@@ -53,7 +56,8 @@ impl Store {
     pub async fn start(plan: &StorePlan) -> Result<Self, StoreRunError> {
         let name = plan.port.name.clone();
         let store = bowline_store::Store::start(plan.port.listen, plan.settings.clone()).await;
-        Ok(Self { store: store.map_err(|error| StoreRunError::new(&name, error))?, name })
+        let store = store.map_err(|error| StoreRunError::new(&name, error))?;
+        Ok(Self { store, name, files: plan.reload() })
     }
 
     /// Where it listens.
@@ -71,6 +75,7 @@ impl Store {
             biased;
             () = shutdown.cancelled() => self.store.stop().await,
             ended = self.store.ended() => ended,
+            never = expiry::warn_daily(self.files) => match never {},
         };
         ended.map_err(|error| StoreRunError::new(&self.name, error))
     }

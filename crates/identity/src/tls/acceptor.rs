@@ -14,6 +14,7 @@ use super::explain::{self, Side};
 use super::pem::{Credential, Pem, TlsError};
 use super::provider::{Clock, provider, ticketer};
 use super::stream::{Encrypted, Stream};
+use super::validity::Validity;
 use crate::limits::{HANDSHAKE_TIMEOUT, SESSIONS_MAX, TLS_BUFFER_BYTES_MAX};
 
 /// What a server asks of its clients.
@@ -51,7 +52,14 @@ pub enum Acceptor {
 #[derive(Debug)]
 pub struct TlsAcceptor {
     settings: ServerSettings,
-    current: ArcSwap<ServerConfig>,
+    current: ArcSwap<Current>,
+}
+
+/// What was read from the files last.
+#[derive(Debug)]
+struct Current {
+    config: Arc<ServerConfig>,
+    validities: Vec<Validity>,
 }
 
 impl Acceptor {
@@ -60,7 +68,7 @@ impl Acceptor {
     /// # Errors
     /// [`TlsError`], which names the file.
     pub fn tls(settings: ServerSettings) -> Result<Self, TlsError> {
-        let current = ArcSwap::from(build(&settings)?);
+        let current = ArcSwap::from_pointee(build(&settings)?);
         Ok(Self::Tls(Arc::new(TlsAcceptor { settings, current })))
     }
 
@@ -77,9 +85,18 @@ impl Acceptor {
     /// [`TlsError`], which names the file.
     pub fn reload(&self) -> Result<(), TlsError> {
         if let Self::Tls(tls) = self {
-            tls.current.store(build(&tls.settings)?);
+            tls.current.store(Arc::new(build(&tls.settings)?));
         }
         Ok(())
+    }
+
+    /// How long the files that are in use are valid.
+    #[must_use]
+    pub fn validities(&self) -> Vec<Validity> {
+        match self {
+            Self::Plain => Vec::new(),
+            Self::Tls(tls) => tls.current.load().validities.clone(),
+        }
     }
 
     /// Makes a stream of an accepted connection, within [`HANDSHAKE_TIMEOUT`]. Run it in the task of the connection,
@@ -91,10 +108,12 @@ impl Acceptor {
         let Self::Tls(tls) = self else { return Ok(Stream::Plain(tcp)) };
         let peer =
             tcp.peer_addr().map_or_else(|_| "a client that is gone".to_owned(), |peer| peer.to_string());
-        let handshake =
-            tokio_rustls::TlsAcceptor::from(tls.current.load_full()).accept_with(tcp, |connection| {
+        let handshake = tokio_rustls::TlsAcceptor::from(tls.current.load().config.clone()).accept_with(
+            tcp,
+            |connection| {
                 connection.set_buffer_limit(Some(TLS_BUFFER_BYTES_MAX));
-            });
+            },
+        );
         let session = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Err(_) => return Err(explain::too_slow(Side::Server, &peer, HANDSHAKE_TIMEOUT)),
             Ok(Err(error)) => return Err(explain::handshake(&error, Side::Server, &peer)),
@@ -106,13 +125,16 @@ impl Acceptor {
     }
 }
 
-fn build(settings: &ServerSettings) -> Result<Arc<ServerConfig>, TlsError> {
-    let certified = settings.credential.load()?;
+fn build(settings: &ServerSettings) -> Result<Current, TlsError> {
+    let (certified, validity) = settings.credential.load()?;
+    let mut validities = Vec::from_iter(validity);
     let builder = ServerConfig::builder_with_details(provider(), Arc::new(Clock))
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Setup)?;
-    let verifier = |authority: &Pem| {
-        Ok::<_, TlsError>(WebPkiClientVerifier::builder_with_provider(authority.authorities()?, provider()))
+    let mut verifier = |authority: &Pem| {
+        let (authorities, validity) = authority.authorities()?;
+        validities.extend(validity);
+        Ok::<_, TlsError>(WebPkiClientVerifier::builder_with_provider(authorities, provider()))
     };
     let refused = |error: rustls::server::VerifierBuilderError| {
         TlsError::Setup(rustls::Error::General(error.to_string()))
@@ -132,5 +154,6 @@ fn build(settings: &ServerSettings) -> Result<Arc<ServerConfig>, TlsError> {
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
     // One ticket for each connection: a client that opens one tunnel after another always has one in hand.
     config.send_tls13_tickets = 1;
-    Ok(Arc::new(config))
+    validities.iter().for_each(Validity::warn);
+    Ok(Current { config: Arc::new(config), validities })
 }

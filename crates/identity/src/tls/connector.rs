@@ -16,6 +16,7 @@ use super::explain::{self, Side};
 use super::pem::{Credential, Pem, TlsError};
 use super::provider::{Clock, provider};
 use super::stream::{Encrypted, Stream};
+use super::validity::Validity;
 use crate::limits::{HANDSHAKE_TIMEOUT, SESSIONS_MAX, TLS_BUFFER_BYTES_MAX};
 
 /// How to dial with TLS.
@@ -52,7 +53,14 @@ pub struct TlsConnector {
 struct Shared {
     settings: ClientSettings,
     server_name: Option<ServerName<'static>>,
-    current: ArcSwap<ClientConfig>,
+    current: ArcSwap<Current>,
+}
+
+/// What was read from the files last.
+#[derive(Debug)]
+struct Current {
+    config: Arc<ClientConfig>,
+    validities: Vec<Validity>,
 }
 
 impl Connector {
@@ -62,7 +70,7 @@ impl Connector {
     /// [`TlsError`], which names the file.
     pub fn tls(settings: ClientSettings) -> Result<Self, TlsError> {
         let server_name = settings.server_name.as_deref().map(server_name).transpose()?;
-        let current = ArcSwap::from(build(&settings)?);
+        let current = ArcSwap::from_pointee(build(&settings)?);
         let alpn = settings.alpn.as_slice().into();
         Ok(Self::Tls(TlsConnector { shared: Arc::new(Shared { settings, server_name, current }), alpn }))
     }
@@ -91,9 +99,18 @@ impl Connector {
     /// [`TlsError`], which names the file.
     pub fn reload(&self) -> Result<(), TlsError> {
         if let Self::Tls(tls) = self {
-            tls.shared.current.store(build(&tls.shared.settings)?);
+            tls.shared.current.store(Arc::new(build(&tls.shared.settings)?));
         }
         Ok(())
+    }
+
+    /// How long the files that are in use are valid.
+    #[must_use]
+    pub fn validities(&self) -> Vec<Validity> {
+        match self {
+            Self::Plain => Vec::new(),
+            Self::Tls(tls) => tls.shared.current.load().validities.clone(),
+        }
     }
 
     /// Connects to `host:port` and shakes hands, within `limit` in all (and [`HANDSHAKE_TIMEOUT`] for the handshake).
@@ -119,7 +136,7 @@ impl Connector {
             None => server_name(host_of(host_port))
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?,
         };
-        let connector = tokio_rustls::TlsConnector::from(tls.shared.current.load_full());
+        let connector = tokio_rustls::TlsConnector::from(tls.shared.current.load().config.clone());
         let handshake = connector.with_alpn(tls.alpn.to_vec()).connect_with(name, tcp, |connection| {
             connection.set_buffer_limit(Some(TLS_BUFFER_BYTES_MAX));
         });
@@ -144,19 +161,24 @@ fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
     ServerName::try_from(name.to_owned()).map_err(|_| TlsError::ServerName { name: name.to_owned() })
 }
 
-fn build(settings: &ClientSettings) -> Result<Arc<ClientConfig>, TlsError> {
+fn build(settings: &ClientSettings) -> Result<Current, TlsError> {
+    let (authorities, validity) = settings.authority.authorities()?;
+    let mut validities = Vec::from_iter(validity);
     let builder = ClientConfig::builder_with_details(provider(), Arc::new(Clock))
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Setup)?
-        .with_root_certificates(settings.authority.authorities()?);
+        .with_root_certificates(authorities);
     let mut config = match &settings.credential {
         None => builder.with_no_client_auth(),
         Some(credential) => {
-            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(credential.load()?)))
+            let (certified, validity) = credential.load()?;
+            validities.extend(validity);
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
         }
     };
     config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
-    Ok(Arc::new(config))
+    validities.iter().for_each(Validity::warn);
+    Ok(Current { config: Arc::new(config), validities })
 }
 
 #[cfg(test)]

@@ -18,12 +18,14 @@ mod provider;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod validity;
 
 pub use acceptor::{Acceptor, ClientAuthentication, ServerSettings, TlsAcceptor};
 pub use connector::{ClientSettings, Connector, TlsConnector};
 pub use explain::HandshakeError;
 pub use pem::{Credential, Pem, TlsError};
 pub use stream::{Encrypted, Stream};
+pub use validity::Validity;
 
 /// Application protocol of a control connection: gRPC.
 pub const ALPN_CONTROL: &[u8] = b"h2";

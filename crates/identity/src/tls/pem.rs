@@ -11,8 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::provider::provider;
-use crate::certificate;
-use crate::limits::{CERTIFICATES_PER_FILE_MAX, EXPIRY_WARNING, FILE_BYTES_MAX};
+use super::validity::Validity;
+use crate::limits::{CERTIFICATES_PER_FILE_MAX, FILE_BYTES_MAX};
 
 /// Where a PEM text comes from. `Debug` and `Display` show the name, never the text.
 #[derive(Clone)]
@@ -162,12 +162,11 @@ impl Pem {
         TlsError::Damaged { file: self.to_string(), problem: problem.to_string() }
     }
 
-    /// The authorities of the file. Certificates that cannot be authorities are skipped as long as one can.
-    pub(super) fn authorities(&self) -> Result<Arc<RootCertStore>, TlsError> {
+    /// The authorities of the file, and how long they are. Certificates that cannot be authorities are skipped as long as
+    /// one can.
+    pub(super) fn authorities(&self) -> Result<(Arc<RootCertStore>, Option<Validity>), TlsError> {
         let certificates = self.certificates()?;
-        for certificate in &certificates {
-            self.warn_of_expiry(certificate);
-        }
+        let validity = Validity::of_authorities(self, &certificates);
         let mut store = RootCertStore::empty();
         let (added, ignored) = store.add_parsable_certificates(certificates);
         if added == 0 {
@@ -176,31 +175,17 @@ impl Pem {
         if ignored > 0 {
             tracing::debug!(file = %self, ignored, "skipped certificates that cannot be authorities");
         }
-        Ok(Arc::new(store))
-    }
-
-    /// An expired certificate is loaded all the same: the peers refuse it and say why, and a reload can replace it.
-    fn warn_of_expiry(&self, der: &CertificateDer<'_>) {
-        let Some(facts) = certificate::read(der) else { return };
-        let now = bowline_rt::time::unix_time();
-        let until = &facts.not_after_text;
-        if facts.not_after < now {
-            tracing::warn!(file = %self, until, "this certificate has expired: issue a new one");
-        } else if facts.not_before > now {
-            tracing::warn!(file = %self, "this certificate is not valid yet: check the clock of this machine");
-        } else if facts.not_after - now < EXPIRY_WARNING {
-            tracing::warn!(file = %self, until, "this certificate expires soon: issue a new one");
-        }
+        Ok((Arc::new(store), validity))
     }
 }
 
 impl Credential {
-    /// Reads both files and checks that they belong together.
-    pub(super) fn load(&self) -> Result<CertifiedKey, TlsError> {
+    /// Reads both files and checks that they belong together; also says how long they do.
+    pub(super) fn load(&self) -> Result<(CertifiedKey, Option<Validity>), TlsError> {
         let chain = self.certificate.certificates()?;
-        self.certificate.warn_of_expiry(&chain[0]);
+        let validity = Validity::of_chain(&self.certificate, &chain);
         let key = self.key.private_key()?;
-        CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
+        let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
                 TlsError::KeyMismatch { key: self.key.to_string(), certificate: self.certificate.to_string() }
             }
@@ -209,6 +194,7 @@ impl Credential {
                 file: format!("{} or {}", self.certificate, self.key),
                 problem: error.to_string(),
             },
-        })
+        })?;
+        Ok((certified, validity))
     }
 }

@@ -296,6 +296,33 @@ async fn an_end_is_told_apart_from_a_cut() {
 }
 
 #[test]
+fn each_file_says_how_long_it_is_valid() {
+    let world = World::new();
+    let until = |validities: Vec<Validity>| -> Vec<(String, Duration)> {
+        validities.into_iter().map(|validity| (validity.file, validity.not_after)).collect()
+    };
+    let identity = Identity::Gateway("g1".parse().unwrap());
+    let issued = world.authority.issue(&Request { identity, names: vec!["g".into()], days: 1 }).unwrap();
+    let other = Authority::create("new", 20).unwrap();
+    let both = [world.authority.certificate(), other.certificate()].concat();
+    let settings = |trusted: Pem| ServerSettings {
+        credential: credential(&issued),
+        client_authentication: ClientAuthentication::Required(trusted),
+        alpn: Vec::new(),
+    };
+    let leaf = ("leaf.pem".to_owned(), issued.not_after);
+    let seen = until(Acceptor::tls(settings(world.trusted())).unwrap().validities());
+    assert_eq!(seen[0], leaf);
+    assert_eq!(seen[1].0, "ca.pem");
+    // While an authority is replaced, what counts is the new one.
+    let replaced = until(Acceptor::tls(settings(pem("both.pem", &both))).unwrap().validities());
+    assert!(replaced[1].1 > seen[1].1, "{replaced:?}");
+    let dialled = until(Connector::tls(world.client(Some(credential(&issued)))).unwrap().validities());
+    assert_eq!(dialled, [seen[1].clone(), leaf]);
+    assert_eq!(Acceptor::Plain.validities(), []);
+}
+
+#[test]
 fn files_that_cannot_be_used_are_named() {
     let world = World::new();
     let (one, other) = (world.agent(), world.agent());

@@ -150,5 +150,8 @@ fn what_cannot_be_read_again_stays_as_it_was() {
     std::fs::remove_file(folder.path().join("g1.key")).expect("removed");
     let problems = plan.reload().run().join("\n");
     assert!(problems.contains("tokens.toml") && problems.contains("g1.key"), "{problems}");
+    std::fs::write(&file, "").expect("written");
+    let problems = plan.reload().run().join("\n");
+    assert!(problems.contains("has no token any more"), "{problems}");
     assert!(plan.authentication.tokens.agent(token.reveal()).is_some(), "the old table is in force");
 }
