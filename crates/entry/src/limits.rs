@@ -59,8 +59,8 @@ pub const UPSTREAM_IDLE_PER_SERVICE_MAX: usize = 64;
 /// Unused connections that are kept in all.
 pub const UPSTREAM_IDLE_MAX: usize = 1_024;
 
-/// How long a connection to a service may take to become free after its response was read.
-pub const UPSTREAM_SETTLE_LIMIT: Duration = Duration::from_secs(5);
+/// Longest pause of a service that has answered and that still gets the rest of its request.
+pub const UPSTREAM_SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Both ends of an upgrade have to be handed over within this time.
 pub const UPGRADE_LIMIT: Duration = Duration::from_secs(10);

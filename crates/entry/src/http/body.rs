@@ -1,24 +1,30 @@
 //! Bodies on their way: nothing is collected, everything is counted, and a stall has an owner.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bowline_model::Reason;
-use bowline_rt::time::now;
+use bowline_rt::time::{now, sleep_until};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
 
+use super::client::{Activity, Busy};
 use super::pool::Lease;
 use super::proxy::Flight;
 use crate::limits::REQUEST_STALL_TIMEOUT;
 use crate::metrics::Metrics;
 
-/// Who has to move next while a response is awaited.
+/// Who has to move next while a request is sent and its response awaited.
 #[derive(Debug)]
-pub(super) struct Progress(Mutex<Turn>);
+pub(super) struct Progress {
+    turn: Mutex<Turn>,
+    /// The request's body is no longer needed.
+    over: CancellationToken,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Turn {
@@ -29,48 +35,103 @@ struct Turn {
 
 impl Progress {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Turn { since: now(), is_clients: false })))
+        let turn = Turn { since: now(), is_clients: false };
+        Arc::new(Self { turn: Mutex::new(turn), over: CancellationToken::new() })
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Turn) -> T) -> T {
+        // Two values that are never half written.
+        look(&mut self.turn.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A request is about to be sent.
     pub fn restart(&self) {
-        let mut turn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *turn = Turn { since: now(), is_clients: false };
+        self.with(|turn| *turn = Turn { since: now(), is_clients: false });
+    }
+
+    /// Who has to move next has all of his time again.
+    pub fn extend(&self) {
+        self.with(|turn| turn.since = now());
     }
 
     fn set(&self, is_clients: bool) {
-        let mut turn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // While the client is waited for, looking again does not start its time anew.
-        if !(turn.is_clients && is_clients) {
-            *turn = Turn { since: now(), is_clients };
+        self.with(|turn| {
+            // While the client is waited for, looking again does not start its time anew.
+            if !(turn.is_clients && is_clients) {
+                *turn = Turn { since: now(), is_clients };
+            }
+        });
+    }
+
+    /// Whether nothing more is to come of the request's body.
+    pub fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
+    /// Waits until nothing more is to come of the request's body. Cancel safe.
+    pub async fn over(&self) {
+        self.over.cancelled().await;
+    }
+
+    /// Runs `future` to its end, as long as something moves.
+    ///
+    /// # Errors
+    /// Whose fault it is if nothing did: the service has `service_timeout` for each move.
+    pub async fn watch<F: Future>(&self, service_timeout: Duration, future: F) -> Result<F::Output, Reason> {
+        let mut future = pin!(future);
+        loop {
+            let (deadline, _) = self.deadline(service_timeout);
+            tokio::select! {
+                biased;
+                output = &mut future => return Ok(output),
+                () = sleep_until(deadline) => {}
+            }
+            // Something may have moved in the meantime; then there is a new deadline.
+            let (deadline, reason) = self.deadline(service_timeout);
+            if deadline <= now() {
+                return Err(reason);
+            }
         }
     }
 
     /// When the wait has lasted too long, and whose fault it is then.
-    pub fn deadline(&self, response_timeout: Duration) -> (Instant, Reason) {
-        let turn = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn deadline(&self, service_timeout: Duration) -> (Instant, Reason) {
+        let turn = self.with(|turn| *turn);
         if turn.is_clients {
             (turn.since + REQUEST_STALL_TIMEOUT, Reason::RequestTimeout)
         } else {
-            (turn.since + response_timeout, Reason::ResponseTimeout)
+            (turn.since + service_timeout, Reason::ResponseTimeout)
         }
     }
 }
 
-/// The body of a request on its way to the service.
+/// The body of a request on its way to the service. It may take longer than the response.
 pub(super) struct Upload {
     body: Option<Incoming>,
     progress: Arc<Progress>,
     metrics: Metrics,
+    /// The client's connection is in use as long as there is more to come.
+    _busy: Option<Busy>,
 }
 
 impl Upload {
-    pub fn new(body: Incoming, progress: Arc<Progress>, metrics: Metrics) -> Self {
-        Self { body: Some(body), progress, metrics }
+    pub fn new(body: Incoming, progress: Arc<Progress>, metrics: Metrics, activity: &Arc<Activity>) -> Self {
+        let busy = (!body.is_end_stream()).then(|| activity.begin());
+        Self { body: Some(body), progress, metrics, _busy: busy }
     }
 
     pub fn empty(progress: Arc<Progress>, metrics: Metrics) -> Self {
-        Self { body: None, progress, metrics }
+        Self { body: None, progress, metrics, _busy: None }
+    }
+
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.progress.over.cancel();
     }
 }
 

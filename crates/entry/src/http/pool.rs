@@ -22,17 +22,21 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
 
-use super::body::Upload;
+use super::body::{Progress, Upload};
 use super::reply::Failure;
 use crate::destination::Destination;
 use crate::limits::{
-    HEAD_BYTES_MAX, HEADERS_MAX, HTTP1_BUFFER_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_PING,
-    HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES, UPSTREAM_AGE_MAX, UPSTREAM_IDLE_MAX,
+    CLOSE_LIMIT, HEAD_BYTES_MAX, HEADERS_MAX, HTTP1_BUFFER_BYTES_MAX, HTTP2_CONNECTION_WINDOW_BYTES,
+    HTTP2_PING, HTTP2_SEND_BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES, UPSTREAM_AGE_MAX, UPSTREAM_IDLE_MAX,
     UPSTREAM_IDLE_PER_SERVICE_MAX, UPSTREAM_SETTLE_LIMIT,
 };
 use crate::metrics::Metrics;
 use crate::opener::{OpenRequest, Opener, Stream};
+
+/// Why a [`Lease`] has its connection.
+const HELD: &str = "the connection is given back only with the whole";
 
 /// What is spoken to a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,15 +81,20 @@ struct Kept {
     heard: Arc<AtomicBool>,
     /// It takes no request after this time: its gateway or agent may be waiting for it to end.
     retires_at: Instant,
+    /// Ends the connection whatever it is doing. Without it, one that has no sender any more still sends what it has to.
+    cut: CancellationToken,
 }
 
 /// A connection in use. Dropping it closes the connection; [`Lease::give_back`] keeps it.
 pub(super) struct Lease {
-    connection: Kept,
+    /// Absent only after [`Lease::give_back`].
+    connection: Option<Kept>,
     key: Key,
     shelf: Arc<Shelf>,
     /// Whether it has served a request before.
     pub is_reused: bool,
+    /// How the last request is coming along.
+    progress: Option<Arc<Progress>>,
 }
 
 impl<O> fmt::Debug for Pool<O> {
@@ -108,9 +117,9 @@ impl<O: Opener> Pool<O> {
     /// An unused connection, if there is one that is still open as far as is known.
     pub fn take(&self, destination: &Destination, protocol: Protocol) -> Option<Lease> {
         let key = (destination.clone(), protocol);
-        let connection = self.shelf.take(&key)?;
+        let connection = Some(self.shelf.take(&key)?);
         self.metrics.counters.upstreams_reused.inc();
-        Some(Lease { connection, key, shelf: self.shelf.clone(), is_reused: true })
+        Some(Lease { connection, key, shelf: self.shelf.clone(), is_reused: true, progress: None })
     }
 
     /// A new connection in the name of `request`.
@@ -121,6 +130,8 @@ impl<O: Opener> Pool<O> {
         let stream = TokioIo::new(Upstream { stream, heard: heard.clone() });
         self.metrics.counters.upstreams_opened.inc();
         let broken = |error: hyper::Error| Failure::new(Reason::ServiceBroken, error.to_string());
+        let cut = CancellationToken::new();
+        let tasks = CutTasks(cut.clone());
         let sender = match protocol {
             Protocol::Http1 => {
                 let (sender, connection) = http1::Builder::new()
@@ -130,11 +141,11 @@ impl<O: Opener> Pool<O> {
                     .handshake(stream)
                     .await
                     .map_err(broken)?;
-                task::spawn("upstream", async move { log_end(connection.with_upgrades().await) });
+                tasks.spawn("upstream", async move { log_end(connection.with_upgrades().await) });
                 Sender::Http1(sender)
             }
             Protocol::Http2 => {
-                let (sender, connection) = http2::Builder::new(Tasks)
+                let (sender, connection) = http2::Builder::new(tasks.clone())
                     .timer(TokioTimer::new())
                     .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
                     .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
@@ -145,13 +156,14 @@ impl<O: Opener> Pool<O> {
                     .handshake(stream)
                     .await
                     .map_err(broken)?;
-                task::spawn("upstream", async move { log_end(connection.await) });
+                tasks.spawn("upstream", async move { log_end(connection.await) });
                 Sender::Http2(sender)
             }
         };
         let retires_at = time::now() + UPSTREAM_AGE_MAX - bowline_rt::random::jitter(UPSTREAM_AGE_MAX / 4);
-        let connection = Kept { sender, heard, retires_at };
-        Ok(Lease { connection, key: (destination, protocol), shelf: self.shelf.clone(), is_reused: false })
+        let connection = Some(Kept { sender, heard, retires_at, cut });
+        let (key, shelf) = ((destination, protocol), self.shelf.clone());
+        Ok(Lease { connection, key, shelf, is_reused: false, progress: None })
     }
 
     /// Closes connections that have been unused for too long, for ever. Run it beside the listener.
@@ -180,8 +192,10 @@ impl Lease {
         &mut self,
         request: Request<Upload>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
-        self.connection.heard.store(false, Ordering::Relaxed);
-        match &mut self.connection.sender {
+        self.progress = Some(request.body().progress().clone());
+        let connection = self.connection.as_mut().expect(HELD);
+        connection.heard.store(false, Ordering::Relaxed);
+        match &mut connection.sender {
             Sender::Http1(sender) => sender.try_send_request(request).await,
             Sender::Http2(sender) => sender.try_send_request(request).await,
         }
@@ -189,19 +203,47 @@ impl Lease {
 
     /// Whether any byte of a response to the last request came.
     pub fn has_heard(&self) -> bool {
-        self.connection.heard.load(Ordering::Relaxed)
+        self.connection.as_ref().expect(HELD).heard.load(Ordering::Relaxed)
     }
 
     /// Keeps the connection for another request as soon as it is ready: after the response, a part of the request may
-    /// still be on its way.
-    pub fn give_back(self) {
-        let Self { mut connection, key, shelf, .. } = self;
-        if connection.is_ready() {
+    /// still be on its way. That goes on as long as it moves.
+    pub fn give_back(mut self) {
+        let mut connection = self.connection.take().expect(HELD);
+        let (key, shelf) = (self.key.clone(), self.shelf.clone());
+        let progress = self.progress.take().expect("a request was sent before its response came");
+        if connection.is_ready() && progress.is_over() {
             return shelf.put(key, connection);
         }
+        progress.extend();
         task::spawn("upstream-settle", async move {
-            if let Ok(Ok(())) = time::timeout(UPSTREAM_SETTLE_LIMIT, connection.ready()).await {
-                shelf.put(key, connection);
+            let settled = async {
+                progress.over().await;
+                connection.ready().await
+            };
+            match progress.watch(UPSTREAM_SETTLE_LIMIT, settled).await {
+                Ok(Ok(())) => shelf.put(key, connection),
+                Ok(Err(_)) => {}
+                Err(_) => connection.cut.cancel(),
+            }
+        });
+    }
+}
+
+impl Drop for Lease {
+    /// Without a sender a connection ends by itself, but for what it is still to send: the rest of the request, which is of
+    /// no use any more. A client that takes it back has a moment to say so, which the service sees as such.
+    fn drop(&mut self) {
+        let (Some(connection), Some(progress)) = (self.connection.take(), self.progress.take()) else {
+            return;
+        };
+        if progress.is_over() {
+            return;
+        }
+        let cut = connection.cut;
+        task::spawn("upstream-end", async move {
+            if time::timeout(CLOSE_LIMIT, progress.over()).await.is_err() {
+                cut.cancel();
             }
         });
     }
@@ -345,5 +387,25 @@ where
 {
     fn execute(&self, future: F) {
         task::spawn("http2", future);
+    }
+}
+
+/// As [`Tasks`], for those of one connection: they end with the token at the latest.
+#[derive(Debug, Clone)]
+struct CutTasks(CancellationToken);
+
+impl CutTasks {
+    fn spawn(&self, name: &'static str, future: impl Future + Send + 'static) {
+        let cut = self.0.clone();
+        task::spawn(name, async move { drop(cut.run_until_cancelled(future).await) });
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for CutTasks
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.spawn("http2", future);
     }
 }

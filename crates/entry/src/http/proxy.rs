@@ -2,14 +2,13 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bowline_model::{AgentId, Reason, RequestId};
 use bowline_rt::random;
 use bowline_rt::ration::Ration;
-use bowline_rt::time::{now, sleep_until};
+use bowline_rt::time::now;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, Request, Response, StatusCode, Uri, Version, request, uri};
 use http_body::Body;
@@ -170,7 +169,7 @@ async fn forward<O: Opener>(
     headers::for_service(&mut head.headers, &origin, &flight.request_id, upgrade);
     address(&mut head, &body, protocol, &host)?;
     let progress = Progress::new();
-    let upload = Upload::new(body, progress.clone(), shared.metrics.clone());
+    let upload = Upload::new(body, progress.clone(), shared.metrics.clone(), &connection.activity);
     let open = destination.open(flight.request_id.clone(), connection.client);
     let request = Request::from_parts(head, upload);
     let (mut response, lease) = exchange(shared, request, &destination, &open, protocol, &progress).await?;
@@ -299,20 +298,8 @@ async fn respond(
     response_timeout: Duration,
 ) -> Result<Result<Response<Incoming>, TrySendError<Request<Upload>>>, Failure> {
     progress.restart();
-    let mut sending = pin!(lease.send(request));
-    loop {
-        let (deadline, _) = progress.deadline(response_timeout);
-        tokio::select! {
-            biased;
-            result = &mut sending => return Ok(result),
-            () = sleep_until(deadline) => {}
-        }
-        // Something may have moved in the meantime; then there is a new deadline.
-        let (deadline, reason) = progress.deadline(response_timeout);
-        if deadline <= now() {
-            return Err(Failure::new(reason, ""));
-        }
-    }
+    let response = progress.watch(response_timeout, lease.send(request)).await;
+    response.map_err(|reason| Failure::new(reason, ""))
 }
 
 /// What an error of the connection to the service means.

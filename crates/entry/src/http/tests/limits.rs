@@ -1,11 +1,16 @@
 //! Clients that are slow, silent, rude or many.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bowline_rt::time::{self, now};
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
 
 use super::{assert_has, counters, status};
 use crate::http::Settings;
@@ -38,7 +43,7 @@ async fn a_service_that_does_not_answer_is_given_up() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unused_connection_to_a_service_is_closed() {
-    let (closed, mut is_closed) = tokio::sync::mpsc::channel(1);
+    let (closed, mut is_closed) = mpsc::channel(1);
     let service = service(move |_, mut stream| {
         let closed = closed.clone();
         async move {
@@ -103,6 +108,68 @@ async fn a_slow_upload_is_no_slow_service() {
     assert_took(began, REQUEST_STALL_TIMEOUT * 37 / 10);
     assert_eq!(status(&response), 408);
     assert_has(&response, "bowline-reason: request_timeout\r\n");
+}
+
+/// A service that answers every request before its body, takes the body, and tells when its connection has ended.
+async fn hasty() -> (std::net::SocketAddr, mpsc::Receiver<()>) {
+    let (ended, has_ended) = mpsc::channel(1);
+    let address = service(move |_, mut stream| {
+        let ended = ended.clone();
+        async move {
+            while let Some(head) = read_head(&mut stream).await {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                let length = length.map_or(0, |length| length.parse().unwrap());
+                if stream.read_exact(&mut vec![0; length]).await.is_err() {
+                    break;
+                }
+            }
+            ended.send(()).await.unwrap();
+        }
+    })
+    .await;
+    (address, has_ended)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_goes_on_after_its_answer_as_long_as_it_moves() {
+    let (service, mut has_ended) = hasty().await;
+    let world = World::start(service, Settings::default()).await;
+    let mut stream = world.dial().await;
+    let put = b"PUT / HTTP/1.1\r\nhost: web.svc.bowline\r\ncontent-length: 20\r\n\r\n";
+    let mut answer = [0; 2];
+    for _ in 0..2 {
+        stream.write_all(put).await.unwrap();
+        assert_eq!(status(&read_head(&mut stream).await.unwrap()), 200);
+        stream.read_exact(&mut answer).await.unwrap();
+        for _ in 0..20 {
+            time::sleep(REQUEST_STALL_TIMEOUT * 9 / 10).await;
+            stream.write_all(b"x").await.unwrap();
+        }
+    }
+    stream.write_all(put).await.unwrap();
+    assert_eq!(status(&read_head(&mut stream).await.unwrap()), 200);
+    stream.read_exact(&mut answer).await.unwrap();
+    let began = now();
+    assert_eq!(read_all(&mut stream).await, "");
+    assert_took(began, REQUEST_STALL_TIMEOUT);
+    has_ended.recv().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_over_http2_that_stops_after_its_answer_is_given_up() {
+    let (service, mut has_ended) = hasty().await;
+    let world = World::start(service, Settings::default()).await;
+    let mut client = super::requests::http2(&world).await;
+    let body =
+        http_body_util::StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
+    let request =
+        http::Request::put("http://web.svc.bowline/").header("content-length", 20).body(body).unwrap();
+    let response = client.send_request(request).await.unwrap();
+    let began = now();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
+    has_ended.recv().await.unwrap();
+    assert_took(began, REQUEST_STALL_TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
