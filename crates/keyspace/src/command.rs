@@ -16,7 +16,7 @@ use crate::keyspace::Keyspace;
 use crate::number::integer;
 use crate::reply::Reply;
 
-pub use spec::{Flags, Group, Keys, Spec};
+pub use spec::{Flags, Group, Keys, Spec, Subcommand, unknown_subcommand};
 
 /// How a command ends: with its reply written, or refused before anything of it was written.
 pub type Outcome = Result<(), CommandError>;
@@ -70,7 +70,7 @@ impl<'a> Call<'a> {
         self.keyspace.effects.begin();
         let outcome = (command.run)(&mut self);
         self.keyspace.effects.end();
-        outcome.inspect_err(|error| self.reply.error(&error.to_string()))
+        outcome.inspect_err(|error| error.write(self.reply))
     }
 
     pub(crate) fn argument(&self, index: usize) -> &'a [u8] {

@@ -2,6 +2,10 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+
+use crate::reply::Reply;
+
 /// A refusal, whose [`Display`](std::fmt::Display) is exactly what Redis 7.0 answers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the text of each variant says what it is")]
@@ -49,10 +53,13 @@ pub enum CommandError {
     #[error("ERR wrong number of arguments for '{0}' command")]
     Arity(Cow<'static, str>),
     #[error("ERR unknown subcommand '{name}'. Try {container} HELP.")]
-    UnknownSubcommand { container: &'static str, name: String },
+    UnknownSubcommand { container: String, name: String },
     /// A text that only one command uses; it starts with its code.
     #[error("{0}")]
     Other(Cow<'static, str>),
+    /// What a script says, which need not be text.
+    #[error("{}", String::from_utf8_lossy(.0))]
+    Raw(Bytes),
 }
 
 impl CommandError {
@@ -60,5 +67,13 @@ impl CommandError {
     #[must_use]
     pub const fn text(text: &'static str) -> Self {
         Self::Other(Cow::Borrowed(text))
+    }
+
+    /// Writes the refusal as a reply.
+    pub fn write(&self, reply: &mut dyn Reply) {
+        match self {
+            Self::Raw(text) => reply.error_bytes(text),
+            error => reply.error(&error.to_string()),
+        }
     }
 }

@@ -57,3 +57,9 @@ pub const WATCHED_KEYS_MAX: usize = 100_000;
 
 /// Segments that are freed in one step of the lazy clean-up after FLUSHALL.
 pub const RECLAIM_SEGMENTS_PER_STEP: usize = 64;
+
+/// What an element of a reply costs besides its bytes while the reply is kept as a whole.
+pub const REPLY_ELEMENT_BYTES: usize = 64;
+
+/// What an error repeats of the name of a subcommand.
+pub const SUBCOMMAND_ECHO_BYTES_MAX: usize = 128;

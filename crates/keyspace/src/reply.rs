@@ -4,6 +4,8 @@
 //! buffer with one copy and no tree in between. [`ReplyTree`] is the other implementation: it keeps the reply as a
 //! value, for scripts and tests.
 
+use crate::limits::REPLY_ELEMENT_BYTES;
+
 /// A sink for one reply. An aggregate announces its length; its elements follow.
 ///
 /// Implementations degrade the RESP3 kinds for RESP2 clients as Redis does: a map becomes a flat array, a double a bulk
@@ -11,10 +13,10 @@
 pub trait Reply {
     /// Whether the reader understands RESP3. A few replies are shaped differently for it.
     fn resp3(&self) -> bool;
-    /// A status line.
-    fn simple(&mut self, text: &str);
-    /// An error line; the text starts with its code.
-    fn error(&mut self, text: &str);
+    /// A status line of any bytes: scripts make such.
+    fn simple_bytes(&mut self, text: &[u8]);
+    /// An error line of any bytes, which start with its code.
+    fn error_bytes(&mut self, text: &[u8]);
     /// An integer.
     fn integer(&mut self, value: i64);
     /// A binary-safe string.
@@ -37,6 +39,16 @@ pub trait Reply {
     fn big_number(&mut self, digits: &[u8]);
     /// Text with its format (`txt`, `mkd`).
     fn verbatim(&mut self, format: [u8; 3], text: &[u8]);
+
+    /// A status line.
+    fn simple(&mut self, text: &str) {
+        self.simple_bytes(text.as_bytes());
+    }
+
+    /// An error line; the text starts with its code.
+    fn error(&mut self, text: &str) {
+        self.error_bytes(text.as_bytes());
+    }
 
     /// The status `OK`.
     fn ok(&mut self) {
@@ -73,10 +85,11 @@ pub enum ReplyValue {
     Verbatim([u8; 3], Vec<u8>),
 }
 
-/// Collects a reply as a [`ReplyValue`].
-#[derive(Debug, Default)]
+/// Collects a reply as a [`ReplyValue`], up to a number of bytes: who reads it holds all of it in memory.
+#[derive(Debug)]
 pub struct ReplyTree {
     resp3: bool,
+    bytes_left: Option<usize>,
     /// Aggregates that are still open, with the number of elements that they wait for.
     open: Vec<(ReplyValue, usize)>,
     done: Option<ReplyValue>,
@@ -86,13 +99,38 @@ impl ReplyTree {
     /// An empty collector; `resp3` is what commands see as the reader's protocol.
     #[must_use]
     pub fn new(resp3: bool) -> Self {
-        Self { resp3, ..Self::default() }
+        Self::bounded(resp3, usize::MAX)
+    }
+
+    /// A collector that drops a reply which takes more than `bytes`, counted with [`REPLY_ELEMENT_BYTES`] for each
+    /// element.
+    #[must_use]
+    pub fn bounded(resp3: bool, bytes: usize) -> Self {
+        Self { resp3, bytes_left: Some(bytes), open: Vec::new(), done: None }
+    }
+
+    /// Whether the reply was too large. Then there is none.
+    #[must_use]
+    pub fn overflowed(&self) -> bool {
+        self.bytes_left.is_none()
     }
 
     /// The reply, once it is whole.
     #[must_use]
     pub fn finish(self) -> Option<ReplyValue> {
         self.done
+    }
+
+    /// Takes an element's share of the bytes, and makes the element only if there is room for it.
+    fn add(&mut self, bytes: usize, value: impl FnOnce() -> ReplyValue) {
+        let taken = bytes.saturating_add(REPLY_ELEMENT_BYTES);
+        self.bytes_left = self.bytes_left.and_then(|left| left.checked_sub(taken));
+        if self.bytes_left.is_some() {
+            self.push(value());
+        } else {
+            self.open = Vec::new();
+            self.done = None;
+        }
     }
 
     fn push(&mut self, mut value: ReplyValue) {
@@ -118,8 +156,8 @@ impl ReplyTree {
 
     fn open(&mut self, aggregate: ReplyValue, length: usize) {
         if length == 0 {
-            self.push(aggregate);
-        } else {
+            self.add(0, || aggregate);
+        } else if !self.overflowed() {
             self.open.push((aggregate, length));
         }
     }
@@ -129,23 +167,23 @@ impl Reply for ReplyTree {
     fn resp3(&self) -> bool {
         self.resp3
     }
-    fn simple(&mut self, text: &str) {
-        self.push(ReplyValue::Simple(text.to_owned()));
+    fn simple_bytes(&mut self, text: &[u8]) {
+        self.add(text.len(), || ReplyValue::Simple(String::from_utf8_lossy(text).into_owned()));
     }
-    fn error(&mut self, text: &str) {
-        self.push(ReplyValue::Error(text.to_owned()));
+    fn error_bytes(&mut self, text: &[u8]) {
+        self.add(text.len(), || ReplyValue::Error(String::from_utf8_lossy(text).into_owned()));
     }
     fn integer(&mut self, value: i64) {
-        self.push(ReplyValue::Integer(value));
+        self.add(0, || ReplyValue::Integer(value));
     }
     fn bulk(&mut self, bytes: &[u8]) {
-        self.push(ReplyValue::Bulk(bytes.to_vec()));
+        self.add(bytes.len(), || ReplyValue::Bulk(bytes.to_vec()));
     }
     fn null(&mut self) {
-        self.push(ReplyValue::Null);
+        self.add(0, || ReplyValue::Null);
     }
     fn null_array(&mut self) {
-        self.push(ReplyValue::NullArray);
+        self.add(0, || ReplyValue::NullArray);
     }
     fn array(&mut self, length: usize) {
         self.open(ReplyValue::Array(Vec::new()), length);
@@ -160,32 +198,32 @@ impl Reply for ReplyTree {
         self.open(empty, length);
     }
     fn double(&mut self, value: f64) {
-        if self.resp3 {
-            self.push(ReplyValue::Double(value));
-        } else {
-            self.push(ReplyValue::Bulk(value.to_string().into_bytes()));
-        }
+        let resp3 = self.resp3;
+        self.add(0, || match resp3 {
+            true => ReplyValue::Double(value),
+            false => ReplyValue::Bulk(value.to_string().into_bytes()),
+        });
     }
     fn boolean(&mut self, value: bool) {
-        if self.resp3 {
-            self.push(ReplyValue::Boolean(value));
-        } else {
-            self.push(ReplyValue::Integer(i64::from(value)));
-        }
+        let resp3 = self.resp3;
+        self.add(0, || match resp3 {
+            true => ReplyValue::Boolean(value),
+            false => ReplyValue::Integer(i64::from(value)),
+        });
     }
     fn big_number(&mut self, digits: &[u8]) {
-        if self.resp3 {
-            self.push(ReplyValue::BigNumber(digits.to_vec()));
-        } else {
-            self.push(ReplyValue::Bulk(digits.to_vec()));
-        }
+        let resp3 = self.resp3;
+        self.add(digits.len(), || match resp3 {
+            true => ReplyValue::BigNumber(digits.to_vec()),
+            false => ReplyValue::Bulk(digits.to_vec()),
+        });
     }
     fn verbatim(&mut self, format: [u8; 3], text: &[u8]) {
-        if self.resp3 {
-            self.push(ReplyValue::Verbatim(format, text.to_vec()));
-        } else {
-            self.push(ReplyValue::Bulk(text.to_vec()));
-        }
+        let resp3 = self.resp3;
+        self.add(text.len(), || match resp3 {
+            true => ReplyValue::Verbatim(format, text.to_vec()),
+            false => ReplyValue::Bulk(text.to_vec()),
+        });
     }
 }
 
@@ -210,5 +248,19 @@ mod tests {
                 ReplyValue::Null,
             ]))
         );
+    }
+    #[test]
+    fn a_reply_that_is_too_large_is_dropped_as_a_whole() {
+        let write = |bytes: usize| {
+            let mut tree = ReplyTree::bounded(false, bytes);
+            tree.array(2);
+            tree.bulk(b"0123456789");
+            tree.array(1);
+            tree.bulk(b"0123456789");
+            (tree.overflowed(), tree.finish().is_some())
+        };
+        let needed = 2 * (10 + REPLY_ELEMENT_BYTES);
+        assert_eq!(write(needed), (false, true));
+        assert_eq!(write(needed - 1), (true, false));
     }
 }

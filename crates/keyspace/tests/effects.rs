@@ -10,7 +10,7 @@ const DATABASES: usize = 2;
 fn run(keyspace: &mut Keyspace, database: usize, now_ms: i64, arguments: &[Bytes]) -> ReplyValue {
     let name = String::from_utf8_lossy(&arguments[0]).to_ascii_lowercase();
     let found = command::commands().find(|command| command.spec.name == name).expect("a known command");
-    assert!(found.spec.accepts(arguments.len()), "arity of {arguments:?}");
+    assert!(found.spec.check(arguments).is_ok(), "arity of {arguments:?}");
     let mut reply = ReplyTree::new(false);
     drop(Call { keyspace, database, now_ms, arguments, reply: &mut reply }.run(found));
     reply.finish().expect("one whole reply")

@@ -131,12 +131,26 @@ impl Clients {
 }
 
 /// How replies are treated (CLIENT REPLY).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Replies {
-    On,
-    Off,
-    /// The command after this one is not answered.
-    SkipNext,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Replies {
+    /// No command is answered.
+    pub off: bool,
+    /// The command that runs is not answered.
+    pub skip: bool,
+    /// The command after the one that runs will not be answered.
+    pub skip_next: bool,
+}
+
+impl Replies {
+    /// Whether the command that has just run is not answered.
+    pub fn silent(self) -> bool {
+        self.off || self.skip
+    }
+
+    /// The command that has run is over.
+    pub fn step(&mut self) {
+        self.skip = std::mem::take(&mut self.skip_next);
+    }
 }
 
 /// What only the connection itself has.
@@ -147,7 +161,10 @@ pub(crate) struct Session {
     pub stranger_since: Option<Instant>,
     pub transaction: Transaction,
     pub replies: Replies,
+    /// The connection ends once its replies are sent.
     pub closing: bool,
+    /// The connection ends at once, without a word.
+    pub hang_up: bool,
 }
 
 impl Session {

@@ -10,10 +10,13 @@ mod transactions;
 
 use std::rc::Rc;
 
-use bowline_keyspace::command::{Command, Flags, Group, Keys, commands};
+use bowline_keyspace::command::{Command, Flags, Group, Keys, commands, introspect};
 use bowline_keyspace::table::{Item, KeyHasher, Table};
-use bowline_keyspace::{CommandError, Spec};
+use bowline_keyspace::{CommandError, Reply, Spec};
 use bytes::Bytes;
+
+pub(crate) use info::write_info;
+pub(crate) use server::slowlog;
 
 use crate::client::Session;
 use crate::dispatch::Clock;
@@ -135,9 +138,9 @@ impl CommandTable {
         self.table.find(self.table.hash(lower), lower).copied()
     }
 
-    /// All commands by name.
-    pub fn all(&self) -> &[&'static Spec] {
-        &self.sorted
+    /// COMMAND: what the table says of itself.
+    pub fn describe(&self, arguments: &[Bytes], reply: &mut dyn Reply) -> Outcome {
+        introspect::command(arguments, &self.sorted, |name| self.find(name).map(Entry::spec), reply)
     }
 }
 

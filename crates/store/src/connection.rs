@@ -38,6 +38,8 @@ enum Cut {
     Stranger,
     #[error("killed while it read nothing")]
     Killed,
+    #[error("it speaks HTTP")]
+    Http,
     #[error("cannot read or write")]
     Io(#[from] std::io::Error),
 }
@@ -70,8 +72,9 @@ where
         client: client.clone(),
         stranger_since: (!authenticated).then(now),
         transaction: Transaction::default(),
-        replies: Replies::On,
+        replies: Replies::default(),
         closing: false,
+        hang_up: false,
     };
     let limits = if authenticated { RequestLimits::default() } else { RequestLimits::UNAUTHENTICATED };
     let mut connection = Connection {
@@ -86,6 +89,8 @@ where
     connection.session.transaction.discard(&mut connection.server.keyspace.borrow_mut());
     match outcome {
         Ok(()) => {}
+        // The log says it already, and not too often.
+        Err(Cut::Http) => {}
         Err(Cut::Io(error)) => {
             tracing::debug!(client = client.id, peer = %client.peer, %error, "connection lost")
         }
@@ -171,6 +176,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     false => RequestLimits::default(),
                 });
             }
+            if self.session.hang_up {
+                return Err(Cut::Http);
+            }
             if self.output.overflowed() {
                 return Err(Cut::OutputLimit);
             }
@@ -236,7 +244,7 @@ mod tests {
 
     fn server(settings: Settings) -> Rc<Server> {
         let address = "127.0.0.1:1".parse().expect("an address");
-        Rc::new(Server::new(settings, address, CancellationToken::new()).expect("a server"))
+        Server::new(settings, address, CancellationToken::new()).expect("a server")
     }
 
     fn client(server: &Server) -> Rc<Client> {

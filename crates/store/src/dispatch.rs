@@ -8,7 +8,7 @@ use bowline_keyspace::{Call, CommandError, Reply, Spec};
 use bowline_rt::time::now;
 use bytes::Bytes;
 
-use crate::client::{Replies, Session};
+use crate::client::Session;
 use crate::commands::{Action, Entry, unknown_command};
 use crate::output::Output;
 use crate::server::{Counters, Server, SlowCommand, shortened};
@@ -25,18 +25,17 @@ pub(crate) fn dispatch(
     started: Instant,
     output: &mut Output,
 ) -> Instant {
-    let replies = session.replies;
     let before = output.buffer.len();
     Counters::add(&server.counters.commands, 1);
     match admit(server, session, request, output) {
         Err(refusal) => {
             session.transaction.abort();
             Counters::add(&server.counters.errors, 1);
-            output.error(&refusal.to_string());
+            refusal.write(output);
         }
         Ok(None) => {}
         Ok(Some(entry)) => {
-            let clock = Clock { now_ms, started };
+            let clock = Clock { now_ms, started, full: None };
             // Its refusal, if any, was written and counted.
             let _ = run(server, session, entry, request, clock, output);
         }
@@ -45,13 +44,10 @@ pub(crate) fn dispatch(
         true => i64::try_from(session.transaction.queued()).unwrap_or(i64::MAX),
         false => -1,
     });
-    let silent = replies == Replies::SkipNext || session.replies != Replies::On;
-    if replies == Replies::SkipNext && session.replies == Replies::SkipNext {
-        session.replies = Replies::On;
-    }
-    if silent {
+    if session.replies.silent() {
         output.buffer.truncate(before);
     }
+    session.replies.step();
     let ended = now();
     note_if_slow(server, session, request, started, ended);
     ended
@@ -64,11 +60,14 @@ fn admit(
     request: &[Bytes],
     output: &mut Output,
 ) -> Result<Option<Entry>, CommandError> {
-    let entry = server.commands.find(&request[0]).ok_or_else(|| unknown_command(request))?;
+    let Some(entry) = server.commands.find(&request[0]) else {
+        if is_http(&request[0]) {
+            end_http(server, session);
+        }
+        return Err(unknown_command(request));
+    };
     let spec = entry.spec();
-    if !spec.accepts(request.len()) {
-        return Err(CommandError::Arity(spec.name.into()));
-    }
+    spec.check(request)?;
     if session.stranger_since.is_some() && server.tunables.password.borrow().is_none() {
         // The password was taken away meanwhile.
         session.stranger_since = None;
@@ -92,6 +91,20 @@ fn admit(
     Ok(Some(entry))
 }
 
+/// Whether this is the start of what a browser sends: a page in it may be made to talk to us, with commands in the body.
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}
+
+/// Ends the connection before anything of such a request is taken for a command.
+fn end_http(server: &Server, session: &mut Session) {
+    session.hang_up = true;
+    if let Some(left_out) = server.http_ration.admit() {
+        let peer = session.client.peer;
+        tracing::warn!(%peer, left_out, "possible attack: a client sends POST or Host: to the store; cut off");
+    }
+}
+
 fn refuse_when_full(server: &Server, spec: &Spec) -> Result<(), CommandError> {
     let full = spec.flags.has(Flags::DENYOOM) && server.keyspace.borrow().is_full();
     if full { Err(CommandError::OutOfMemory) } else { Ok(()) }
@@ -103,6 +116,8 @@ pub(crate) struct Clock {
     /// Unix milliseconds.
     pub now_ms: i64,
     pub started: Instant,
+    /// Whether memory was full when a transaction began; `None` outside of one.
+    pub full: Option<bool>,
 }
 
 /// Runs a command that was admitted; writes and counts its refusal, if any.
@@ -124,7 +139,7 @@ pub(crate) fn run(
         Action::Server(command) => {
             let mut request = crate::commands::Request { server, session, arguments, clock, output };
             let outcome = (command.run)(&mut request);
-            outcome.inspect_err(|error| output.error(&error.to_string()))
+            outcome.inspect_err(|error| error.write(output))
         }
     };
     outcome.inspect_err(|_| Counters::add(&server.counters.errors, 1))

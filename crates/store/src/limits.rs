@@ -78,8 +78,8 @@ pub const SCRIPT_HOOK_INSTRUCTIONS: u32 = 200;
 /// Memory of the Lua interpreter: all scripts and the data of the one that runs.
 pub const SCRIPT_MEMORY_BYTES_MAX: usize = 128 * 1024 * 1024;
 
-/// Memory of the interpreter above which garbage is collected after a script.
-pub const SCRIPT_MEMORY_TIDY_BYTES: usize = 64 * 1024 * 1024;
+/// Garbage is collected after a script once the interpreter has grown by so much since the last time.
+pub const SCRIPT_MEMORY_GROWTH_BYTES: usize = 16 * 1024 * 1024;
 
 /// Longest text of a script.
 pub const SCRIPT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -90,9 +90,19 @@ pub const SCRIPTS_EVALUATED_MAX: usize = 500;
 /// Scripts that SCRIPT LOAD keeps.
 pub const SCRIPTS_LOADED_MAX: usize = 5_000;
 
-/// Text of all scripts that SCRIPT LOAD keeps, and as much again that EVAL leaves: their code shares the interpreter's
-/// memory with the script that runs.
-pub const SCRIPTS_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Memory of the code of all scripts that are kept: it is a part of the interpreter's, which the script that runs needs.
+/// Code takes several times the memory of its text.
+pub const SCRIPTS_CODE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Arguments of redis.call that are taken from Lua's stack directly. More are taken out of a table one by one: each that
+/// Rust refers to takes one of the 8,000 places that the interpreter's binding has for it.
+pub const SCRIPT_DIRECT_ARGUMENTS_MAX: usize = 64;
+
+/// Largest reply of a command to a script, kept as a whole before it becomes a Lua value.
+pub const SCRIPT_CALL_REPLY_BYTES_MAX: usize = SCRIPT_MEMORY_BYTES_MAX;
+
+/// Longest status and longest error that a script answers; what is longer is cut.
+pub const SCRIPT_LINE_BYTES_MAX: usize = 4 * 1024;
 
 /// Steps of pattern matching (string.find and its kin) in one run of a script.
 pub const PATTERN_STEPS_MAX: u64 = 100_000_000;
@@ -111,3 +121,8 @@ pub const JSON_DEPTH_MAX: usize = 128;
 
 /// Captures of one pattern (Lua's own limit).
 pub const PATTERN_CAPTURES_MAX: usize = 32;
+
+/// Lines of the log about clients that speak HTTP, in each period.
+pub const HTTP_LINES_MAX: u32 = 1;
+/// The period of these lines.
+pub const HTTP_LINES_PERIOD: Duration = Duration::from_secs(60);

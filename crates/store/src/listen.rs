@@ -30,7 +30,7 @@ pub async fn serve(
 ) -> Result<(), StoreError> {
     let address = listener.local_addr().map_err(StoreError::Address)?;
     let stop = shutdown.child_token();
-    let server = Rc::new(Server::new(settings, address, stop.clone())?);
+    let server = Server::new(settings, address, stop.clone())?;
     if !address.ip().is_loopback() && server.settings.password.is_none() {
         tracing::warn!(%address, "the store asks for no password and does not listen on loopback only");
     }

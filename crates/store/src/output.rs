@@ -61,16 +61,16 @@ impl Reply for Output {
     fn resp3(&self) -> bool {
         self.protocol == Protocol::Resp3
     }
-    fn simple(&mut self, text: &str) {
+    fn simple_bytes(&mut self, text: &[u8]) {
         match text {
             _ if self.is_full(text.len()) => {}
             // The two that are sent most need no look for line breaks.
-            "OK" => self.buffer.put_slice(b"+OK\r\n"),
-            "PONG" => self.buffer.put_slice(b"+PONG\r\n"),
+            b"OK" => self.buffer.put_slice(b"+OK\r\n"),
+            b"PONG" => self.buffer.put_slice(b"+PONG\r\n"),
             text => encode(&Frame::Simple(text.to_owned().into()), self.protocol, &mut self.buffer),
         }
     }
-    fn error(&mut self, text: &str) {
+    fn error_bytes(&mut self, text: &[u8]) {
         self.frame(&Frame::Error(text.to_owned().into()));
     }
     fn integer(&mut self, value: i64) {

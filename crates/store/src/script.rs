@@ -23,7 +23,7 @@ mod pattern;
 mod strings;
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
@@ -35,9 +35,10 @@ use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Value, V
 use crate::commands::CommandTable;
 use crate::limits::{
     PATTERN_STEPS_MAX, SCRIPT_HOOK_INSTRUCTIONS, SCRIPT_INSTRUCTIONS_MAX, SCRIPT_MEMORY_BYTES_MAX,
-    SCRIPT_MEMORY_TIDY_BYTES,
+    SCRIPT_MEMORY_GROWTH_BYTES,
 };
-use cache::{Cache, Script};
+use crate::server::Server;
+use cache::{Cache, CompileError, Compiled, Promises, Script};
 
 /// Where a script comes from.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +57,8 @@ pub(crate) struct Invocation<'a> {
     pub values: &'a [Bytes],
     pub database: usize,
     pub read_only: bool,
+    /// Memory is full.
+    pub full: bool,
     /// The script is stopped `time_limit` after this.
     pub started: Instant,
     pub time_limit: Duration,
@@ -65,10 +68,16 @@ pub(crate) struct Invocation<'a> {
 pub(crate) struct State {
     keyspace: Rc<RefCell<Keyspace>>,
     commands: Rc<CommandTable>,
+    /// What runs INFO and its like; nothing in tests of scripts alone.
+    server: RefCell<Weak<Server>>,
     database: Cell<usize>,
     /// Time since 1970 at the start of the script.
     now: Cell<Duration>,
     read_only: Cell<bool>,
+    /// Memory was full when the script began, and the script did not say that this is fine.
+    refuses_growth: Cell<bool>,
+    /// The script has run a command that writes.
+    wrote: Cell<bool>,
     resp3: Cell<bool>,
     deadline: Cell<Option<Instant>>,
     instructions_left: Cell<u64>,
@@ -81,17 +90,17 @@ pub(crate) struct State {
 }
 
 impl State {
-    fn begin(&self, invocation: &Invocation<'_>, read_only: bool) {
+    fn begin(&self, invocation: &Invocation<'_>, promises: Promises) {
         self.database.set(invocation.database);
         self.now.set(bowline_rt::time::unix_time());
-        self.read_only.set(read_only);
+        self.read_only.set(invocation.read_only || promises.read_only);
+        self.refuses_growth.set(invocation.full && !promises.when_full);
+        self.wrote.set(false);
         self.resp3.set(false);
         self.deadline.set(Some(invocation.started + invocation.time_limit));
         self.instructions_left.set(SCRIPT_INSTRUCTIONS_MAX);
         self.stopped.set(false);
         self.pattern_steps_left.set(self.pattern_steps_max.get());
-        // The same numbers in every run, as in Redis.
-        *self.random.borrow_mut() = Random::new(0);
     }
 }
 
@@ -102,6 +111,8 @@ pub(crate) struct Scripts {
     /// Runs a script in a fresh environment; see `sandbox.lua`.
     runner: Function,
     cache: RefCell<Cache>,
+    /// Memory of the interpreter after garbage was collected last.
+    collected_bytes: Cell<usize>,
 }
 
 impl Scripts {
@@ -110,16 +121,20 @@ impl Scripts {
         let state = Rc::new(State {
             keyspace,
             commands,
+            server: RefCell::default(),
             database: Cell::new(0),
             now: Cell::default(),
             read_only: Cell::new(false),
+            refuses_growth: Cell::new(false),
+            wrote: Cell::new(false),
             resp3: Cell::new(false),
             deadline: Cell::new(None),
             instructions_left: Cell::new(0),
             stopped: Cell::new(false),
             pattern_steps_max: Cell::new(PATTERN_STEPS_MAX),
             pattern_steps_left: Cell::new(0),
-            random: RefCell::new(Random::new(0)),
+            // One sequence for all scripts, as in Redis: each run goes on where the last one ended.
+            random: RefCell::new(Random::new(bowline_rt::random::bits64())),
             hook_instructions: Cell::new(0),
         });
         let native = lua.create_table()?;
@@ -128,10 +143,18 @@ impl Scripts {
         json::register(&lua, &native, &state)?;
         let shared = state.clone();
         native.set("tick", lua.create_function(move |lua, ()| stop_if_late(lua, &shared))?)?;
+        let known = lua.create_table()?;
+        native.set("known", &known)?;
         let sandbox: Function =
             lua.load(include_str!("script/sandbox.lua")).set_name("=sandbox").call(native)?;
         lua.set_memory_limit(SCRIPT_MEMORY_BYTES_MAX)?;
-        Ok(Self { runner: sandbox, lua, state, cache: RefCell::default() })
+        let cache = RefCell::new(Cache::new(known));
+        Ok(Self { runner: sandbox, lua, state, cache, collected_bytes: Cell::new(0) })
+    }
+
+    /// Tells scripts whom to ask about the server.
+    pub fn attach(&self, server: Weak<Server>) {
+        *self.state.server.borrow_mut() = server;
     }
 
     /// Memory of the interpreter.
@@ -152,17 +175,19 @@ impl Scripts {
     /// SCRIPT LOAD: keeps a script until SCRIPT FLUSH; the answer is its digest.
     pub fn load(&self, text: &[u8]) -> Result<String, CommandError> {
         let digest = sha1(text);
-        if self.cache.borrow_mut().pin(&digest, text.len())? {
-            return Ok(digest);
+        if !self.cache.borrow_mut().pin(&digest)? {
+            let compiled = self.compile(text, &digest)?;
+            let kept = self.cache.borrow_mut().insert(compiled, true);
+            self.cache.borrow_mut().shed();
+            self.tidy_if_grown();
+            kept?;
         }
-        let script = Script::compile(&self.lua, text, &digest)?;
-        self.cache.borrow_mut().insert(script, true);
         Ok(digest)
     }
 
     /// SCRIPT FLUSH.
     pub fn flush(&self) {
-        *self.cache.borrow_mut() = Cache::default();
+        self.cache.borrow_mut().clear();
         self.tidy();
     }
 
@@ -178,9 +203,26 @@ impl Scripts {
         if let Some(script) = self.cache.borrow().find(digest.as_bytes()) {
             return Ok(script);
         }
-        let script = Script::compile(&self.lua, text, &digest)?;
-        self.cache.borrow_mut().insert(script.clone(), false);
-        Ok(script)
+        let compiled = self.compile(text, &digest)?;
+        self.cache.borrow_mut().insert(compiled, false)
+    }
+
+    /// Compiles a script; if memory does not suffice, once more without what could be spared.
+    fn compile(&self, text: &[u8], digest: &str) -> Result<Compiled, CommandError> {
+        let first = Compiled::new(&self.lua, text, digest);
+        let outcome = if matches!(first, Err(CompileError::Memory)) {
+            self.cache.borrow_mut().forget_evaluated();
+            self.tidy();
+            Compiled::new(&self.lua, text, digest)
+        } else {
+            first
+        };
+        outcome.map_err(|error| match error {
+            CompileError::Refused(error) => error,
+            CompileError::Memory => {
+                CommandError::text("ERR Error compiling script (new function): not enough memory")
+            }
+        })
     }
 
     /// Runs a script and writes its reply.
@@ -189,11 +231,16 @@ impl Scripts {
     /// What the client is to be told if the script fails.
     pub fn run(&self, invocation: &Invocation<'_>, output: &mut dyn Reply) -> Result<(), CommandError> {
         let script = self.resolve(invocation.source)?;
-        self.state.begin(invocation, invocation.read_only || script.read_only);
-        let outcome = self.execute(&script, invocation, output);
-        if self.lua.used_memory() > SCRIPT_MEMORY_TIDY_BYTES {
-            self.tidy();
+        let promises = script.promises;
+        if invocation.full && promises.declared && !promises.when_full && !promises.read_only {
+            let text =
+                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'";
+            return Err(CommandError::text(text));
         }
+        self.state.begin(invocation, promises);
+        let outcome = self.execute(&script, invocation, output);
+        self.cache.borrow_mut().shed();
+        self.tidy_if_grown();
         outcome
     }
 
@@ -219,7 +266,7 @@ impl Scripts {
             let deadline = bowline_rt::time::now() + invocation.time_limit;
             return convert::write_reply(&value, self.state.resp3.get(), deadline, output);
         }
-        Err(CommandError::Other(location::describe_error(&value, &script.digest, script.only_line).into()))
+        Err(location::describe_error(&value, &script.digest, script.only_line))
     }
 
     /// Runs the script; the answer is whether it finished, and its result or its error.
@@ -235,12 +282,22 @@ impl Scripts {
         if self.state.hook_instructions.get() != SCRIPT_HOOK_INSTRUCTIONS {
             set_hook(&self.lua, self.state.clone(), SCRIPT_HOOK_INSTRUCTIONS)?;
         }
-        self.runner.call((&script.function, keys, values))
+        self.runner.call((script.slot, keys, values))
+    }
+
+    /// Collects garbage once the interpreter has grown much since the last time, whatever it holds: a fixed bound would
+    /// make every script pay once that much is kept.
+    fn tidy_if_grown(&self) {
+        let grown = self.lua.used_memory().saturating_sub(self.collected_bytes.get());
+        if grown > SCRIPT_MEMORY_GROWTH_BYTES {
+            self.tidy();
+        }
     }
 
     fn tidy(&self) {
         // A failing finaliser cannot be: scripts cannot make any (there is no newproxy).
         let _ = self.lua.gc_collect();
+        self.collected_bytes.set(self.lua.used_memory());
     }
 }
 

@@ -8,13 +8,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bowline_keyspace::{Keyspace, Settings as KeyspaceSettings};
+use bowline_rt::ration::Ration;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Clients;
 use crate::commands::CommandTable;
 use crate::error::StoreError;
-use crate::limits::{SLOWLOG_ARGUMENT_BYTES_MAX, SLOWLOG_ARGUMENTS_MAX};
+use crate::limits::{HTTP_LINES_MAX, HTTP_LINES_PERIOD, SLOWLOG_ARGUMENT_BYTES_MAX, SLOWLOG_ARGUMENTS_MAX};
 use crate::script::Scripts;
 use crate::settings::{Password, Settings};
 
@@ -134,6 +135,8 @@ pub(crate) struct Server {
     pub clients: Clients,
     pub commands: Rc<CommandTable>,
     pub slowlog: RefCell<SlowLog>,
+    /// Lines about clients that speak HTTP.
+    pub http_ration: Ration,
     pub address: SocketAddr,
     /// 40 hexadecimal digits, new with every start.
     pub run_id: String,
@@ -144,7 +147,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub fn new(settings: Settings, address: SocketAddr, stop: CancellationToken) -> Result<Self, StoreError> {
+    pub fn new(
+        settings: Settings,
+        address: SocketAddr,
+        stop: CancellationToken,
+    ) -> Result<Rc<Self>, StoreError> {
         let keyspace = Rc::new(RefCell::new(Keyspace::new(&KeyspaceSettings {
             databases: settings.databases,
             seed: bowline_rt::random::bits64(),
@@ -159,7 +166,7 @@ impl Server {
             slowlog_length: Cell::new(settings.slowlog_length),
         };
         let commands = Rc::new(CommandTable::new());
-        Ok(Self {
+        let server = Rc::new(Self {
             scripts: Scripts::new(keyspace.clone(), commands.clone())
                 .map_err(|error| StoreError::Interpreter(error.to_string()))?,
             settings,
@@ -169,12 +176,21 @@ impl Server {
             clients: Clients::default(),
             commands,
             slowlog: RefCell::default(),
+            http_ration: Ration::new(HTTP_LINES_MAX, HTTP_LINES_PERIOD),
             address,
             run_id: identifier(),
             replication_id: identifier(),
             started: bowline_rt::time::now(),
             stop,
-        })
+        });
+        server.scripts.attach(Rc::downgrade(&server));
+        Ok(server)
+    }
+
+    /// CONFIG RESETSTAT.
+    pub fn reset_statistics(&self) {
+        self.counters.reset();
+        self.keyspace.borrow_mut().reset_statistics();
     }
 }
 

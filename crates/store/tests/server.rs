@@ -326,3 +326,106 @@ async fn the_scripts_of_a_transaction_share_their_time() {
     assert!(bowline_rt::time::now() - started < Duration::from_secs(2));
     store.stop().await.expect("a clean end");
 }
+
+/// A page in a browser may be made to send commands in the body of a request.
+#[tokio::test]
+async fn who_speaks_http_is_cut_off_before_its_commands_run() {
+    let store = start(Settings::default()).await;
+    for start in ["POST / HTTP/1.1", "post /", "Host: localhost", "hOST: x"] {
+        let mut peer = Peer::new(&store).await;
+        let request = format!("{start}\r\n\r\nSET k v\r\n");
+        peer.stream.write_all(request.as_bytes()).await.expect("the store reads");
+        assert_eq!(peer.receive().await, None, "{start}");
+    }
+    let mut peer = Peer::new(&store).await;
+    assert_eq!(peer.ask("EXISTS k").await, ":0");
+    assert!(peer.ask("GET / HTTP/1.1").await.starts_with("-ERR wrong number of arguments"));
+    store.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn an_error_in_a_subcommand_aborts_the_transaction_when_it_is_queued() {
+    let store = start(Settings::default()).await;
+    let mut peer = Peer::new(&store).await;
+    for (line, expected) in [
+        ("OBJECT FOO a", "-ERR unknown subcommand 'FOO'. Try OBJECT HELP."),
+        ("OBJECT ENCODING", "-ERR wrong number of arguments for 'object|encoding' command"),
+        ("CONFIG GET", "-ERR wrong number of arguments for 'config|get' command"),
+        ("CLIENT NOPE", "-ERR unknown subcommand 'NOPE'. Try CLIENT HELP."),
+        ("SCRIPT LOAD", "-ERR wrong number of arguments for 'script|load' command"),
+        ("COMMAND GETKEYS", "-ERR wrong number of arguments for 'command|getkeys' command"),
+        ("MEMORY USAGE", "-ERR wrong number of arguments for 'memory|usage' command"),
+        ("SLOWLOG nope", "-ERR unknown subcommand 'nope'. Try SLOWLOG HELP."),
+    ] {
+        assert_eq!(peer.ask("MULTI").await, "OK");
+        assert_eq!(peer.ask(line).await, expected);
+        let aborted = "-EXECABORT Transaction discarded because of previous errors.";
+        assert_eq!(peer.ask("EXEC").await, aborted, "{line}");
+        assert_eq!(peer.ask(line).await, expected, "outside of a transaction");
+    }
+    assert_eq!(peer.ask("MULTI").await, "OK");
+    assert_eq!(peer.ask("COMMAND").await, "QUEUED");
+    assert_eq!(peer.ask("DISCARD").await, "OK");
+    store.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn skipping_replies_follows_the_order_of_commands() {
+    let store = start(Settings::default()).await;
+    let mut peer = Peer::new(&store).await;
+    peer.send("CLIENT REPLY SKIP").await;
+    assert_eq!(peer.ask("CLIENT REPLY ON").await, "OK");
+    peer.send("CLIENT REPLY SKIP").await;
+    peer.send("CLIENT REPLY SKIP").await;
+    peer.send("PING skipped").await;
+    assert_eq!(peer.ask("PING answered").await, "answered");
+    peer.send("CLIENT REPLY OFF").await;
+    peer.send("CLIENT REPLY SKIP").await;
+    peer.send("PING off").await;
+    assert_eq!(peer.ask("CLIENT REPLY ON").await, "OK");
+    assert_eq!(peer.ask("PING on").await, "on");
+    store.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn what_client_libraries_ask_of_a_connection_is_answered() {
+    let store = start(Settings::default()).await;
+    let mut peer = Peer::new(&store).await;
+    for (line, expected) in [
+        ("CLIENT TRACKING OFF", "OK"),
+        ("CLIENT TRACKING ON", "-ERR CLIENT TRACKING is not supported by the Bowline store"),
+        ("CLIENT TRACKING maybe", "-ERR syntax error"),
+        ("CLIENT TRACKINGINFO", "[flags [off] redirect :-1 prefixes []]"),
+        ("CLIENT PAUSE 0", "OK"),
+        ("CLIENT PAUSE 0 WRITE", "OK"),
+        ("CLIENT PAUSE 0 x", "-ERR CLIENT PAUSE mode must be WRITE or ALL"),
+        ("CLIENT PAUSE x", "-ERR timeout is not an integer or out of range"),
+        ("CLIENT PAUSE 5", "-ERR CLIENT PAUSE is not supported by the Bowline store"),
+        ("CLIENT UNPAUSE", "OK"),
+        ("CLIENT NO-EVICT ON", "OK"),
+        ("CLIENT NO-TOUCH OFF", "OK"),
+        ("CLIENT GETREDIR", ":-1"),
+        ("CLIENT SETINFO LIB-NAME tester", "OK"),
+        ("CLIENT UNBLOCK x", "-ERR value is not an integer or out of range"),
+    ] {
+        assert_eq!(peer.ask(line).await, expected, "{line}");
+    }
+    store.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn scripts_may_ask_about_the_server() {
+    let store = start(Settings::default()).await;
+    let mut peer = Peer::new(&store).await;
+    let mut ask = async |script: &str| {
+        let mut bytes = BytesMut::new();
+        encode_command([b"EVAL".as_slice(), script.as_bytes(), b"0"].into_iter(), &mut bytes);
+        peer.stream.write_all(&bytes).await.expect("the store reads");
+        peer.receive().await.map(|frame| show(&frame)).expect("an answer")
+    };
+    assert!(ask("return redis.call('info', 'server')").await.contains("redis_version:7.0.15"));
+    assert_eq!(ask("return redis.call('slowlog', 'len')").await, ":0");
+    assert_eq!(ask("return redis.call('slowlog', 'get')").await, "[]");
+    assert_eq!(ask("return #redis.call('time')").await, ":2");
+    store.stop().await.expect("a clean end");
+}

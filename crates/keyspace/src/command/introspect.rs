@@ -5,13 +5,17 @@ use bytes::Bytes;
 use crate::error::CommandError;
 use crate::reply::Reply;
 
-use super::spec::{Flags, Group, Keys, Spec};
+use super::spec::{Flags, Group, Keys, Spec, Subcommand, unknown_subcommand};
 use super::{Outcome, is_word};
 
-/// Answers COMMAND over all commands; `find` looks one up by name.
+/// The subcommands of COMMAND.
+pub const SUBCOMMANDS: &[Subcommand] =
+    &[("count", 2), ("docs", -2), ("getkeys", -4), ("help", 2), ("info", -2), ("list", -2)];
+
+/// Answers COMMAND over all commands, whose arguments were checked; `find` looks one up by name.
 ///
 /// # Errors
-/// Unknown subcommands and bad arguments.
+/// Bad arguments.
 pub fn command(
     arguments: &[Bytes],
     all: &[&'static Spec],
@@ -25,7 +29,7 @@ pub fn command(
     };
     let subcommand = String::from_utf8_lossy(subcommand).to_ascii_lowercase();
     match subcommand.as_str() {
-        "count" if arguments.len() == 2 => reply.count(all.len()),
+        "count" => reply.count(all.len()),
         "list" if arguments.len() == 2 => {
             reply.array(all.len());
             all.iter().for_each(|spec| reply.bulk(spec.name.as_bytes()));
@@ -53,19 +57,11 @@ pub fn command(
             reply.map(named.len());
             named.iter().for_each(|spec| documentation(spec, reply));
         }
-        "getkeys" if arguments.len() >= 4 => return keys(&arguments[2..], find, reply),
+        "getkeys" => return keys(&arguments[2..], find, reply),
         "help" => help(reply),
-        "count" | "getkeys" => return Err(CommandError::Arity(format!("command|{subcommand}").into())),
-        _ => return Err(unknown_subcommand("COMMAND", &arguments[1])),
+        _ => return Err(unknown_subcommand("command", &arguments[1])),
     }
     Ok(())
-}
-
-/// The error for a subcommand that is not there.
-#[must_use]
-pub fn unknown_subcommand(container: &'static str, name: &[u8]) -> CommandError {
-    let name = String::from_utf8_lossy(&name[..name.len().min(128)]).into_owned();
-    CommandError::UnknownSubcommand { container, name }
 }
 
 fn filtered_list(arguments: &[Bytes], all: &[&'static Spec], reply: &mut dyn Reply) -> Outcome {
@@ -101,7 +97,7 @@ fn keys(
     if spec.keys == Keys::None {
         return Err(CommandError::text("ERR The command has no key arguments"));
     }
-    if !spec.accepts(arguments.len()) {
+    if spec.check(arguments).is_err() {
         return Err(CommandError::text("ERR Invalid number of arguments specified for command"));
     }
     let positions = spec

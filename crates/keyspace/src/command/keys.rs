@@ -5,8 +5,7 @@ use crate::keyspace::Expiry;
 use crate::number::parse_integer;
 use crate::value::seconds;
 
-use super::introspect::unknown_subcommand;
-use super::spec::{Flags, Group, Keys, Spec};
+use super::spec::{Flags, Group, Keys, Spec, Subcommand, unknown_subcommand};
 use super::{Call, Command, Outcome, is_word};
 
 const READ_FAST: Flags = Flags::READONLY.and(Flags::FAST);
@@ -30,6 +29,10 @@ const fn server(
 ) -> Command {
     Command { spec: spec.about(Group::Server, since, summary), run }
 }
+
+const OBJECT: &[Subcommand] = &[("encoding", 3), ("freq", 3), ("help", 2), ("idletime", 3), ("refcount", 3)];
+
+const MEMORY: &[Subcommand] = &[("help", 2), ("usage", -3)];
 
 pub const COMMANDS: &[Command] = &[
     row(Spec::new("del", -2, WRITE, Keys::ALL), "1.0.0", "deletes keys", del),
@@ -57,13 +60,13 @@ pub const COMMANDS: &[Command] = &[
     ),
     row(Spec::new("move", 3, WRITE_FAST, Keys::ONE), "1.0.0", "moves a key into another database", move_key),
     row(
-        Spec::new("object", -2, Flags::NONE, Keys::Range { first: 2, last: 2, step: 1 }),
+        Spec::new("object", -2, Flags::NONE, Keys::Range { first: 2, last: 2, step: 1 }).with(OBJECT),
         "2.2.3",
         "how a key is kept: ENCODING, FREQ, IDLETIME, REFCOUNT",
         object,
     ),
     server(
-        Spec::new("memory", -2, Flags::READONLY, Keys::Range { first: 2, last: 2, step: 1 }),
+        Spec::new("memory", -2, Flags::READONLY, Keys::Range { first: 2, last: 2, step: 1 }).with(MEMORY),
         "4.0.0",
         "memory of a key, about: USAGE",
         memory,
@@ -198,36 +201,26 @@ fn move_key(call: &mut Call<'_>) -> Outcome {
 
 fn object(call: &mut Call<'_>) -> Outcome {
     let subcommand = call.argument(1).to_ascii_lowercase();
-    let name = match subcommand.as_slice() {
-        b"help" if call.arguments.len() == 2 => {
-            object_help(call);
-            return Ok(());
-        }
-        b"help" => "help",
-        b"encoding" => "encoding",
-        b"refcount" => "refcount",
-        b"idletime" => "idletime",
-        b"freq" => "freq",
-        _ => return Err(unknown_subcommand("OBJECT", call.argument(1))),
-    };
-    if call.arguments.len() != 3 || name == "help" {
-        return Err(CommandError::Arity(format!("object|{name}").into()));
+    if subcommand == b"help" {
+        object_help(call);
+        return Ok(());
     }
     let now_s = seconds(call.now_ms);
     let Some(entry) = call.keyspace.find(call.database, call.argument(2), call.now_ms) else {
         call.reply.null();
         return Ok(());
     };
-    match name {
-        "encoding" => call.reply.bulk(entry.value.encoding().as_bytes()),
-        "refcount" => call.reply.integer(1),
-        "idletime" => call.reply.integer(i64::from(now_s.saturating_sub(entry.accessed_s))),
-        _ => {
+    match subcommand.as_slice() {
+        b"encoding" => call.reply.bulk(entry.value.encoding().as_bytes()),
+        b"refcount" => call.reply.integer(1),
+        b"idletime" => call.reply.integer(i64::from(now_s.saturating_sub(entry.accessed_s))),
+        b"freq" => {
             return Err(CommandError::text(
                 "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
                  switching between policies at runtime LRU and LFU data will take some time to adjust.",
             ));
         }
+        _ => return Err(unknown_subcommand("object", call.argument(1))),
     }
     Ok(())
 }
@@ -252,11 +245,10 @@ fn memory(call: &mut Call<'_>) -> Outcome {
         return Ok(());
     }
     if !is_word(call.argument(1), "usage") {
-        return Err(unknown_subcommand("MEMORY", call.argument(1)));
+        return Err(unknown_subcommand("memory", call.argument(1)));
     }
     match &call.arguments[2..] {
-        [] => return Err(CommandError::Arity("memory|usage".into())),
-        [_] => {}
+        [] | [_] => {}
         [_, word, count] if is_word(word, "samples") => {
             parse_integer(count).ok_or(CommandError::NotAnInteger)?;
         }

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::error::CommandError;
+use crate::limits::SUBCOMMAND_ECHO_BYTES_MAX;
 use crate::number::parse_integer;
 
 /// Properties of a command, a set of bits.
@@ -146,6 +148,15 @@ impl Group {
     }
 }
 
+/// A subcommand: its name in lower case, and how many arguments it takes, counted as [`Spec::arity`].
+pub type Subcommand = (&'static str, i32);
+
+/// Whether so many arguments fit an arity.
+const fn fits(arity: i32, arguments: usize) -> bool {
+    let wanted = arity.unsigned_abs() as usize;
+    if arity < 0 { arguments >= wanted } else { arguments == wanted }
+}
+
 /// What a command takes and does.
 #[derive(Debug, Clone, Copy)]
 pub struct Spec {
@@ -157,6 +168,8 @@ pub struct Spec {
     pub flags: Flags,
     /// Where its keys stand.
     pub keys: Keys,
+    /// Its subcommands; none if the first argument is not one.
+    pub subcommands: &'static [Subcommand],
     /// What it works on.
     pub group: Group,
     /// First version of Redis that had it.
@@ -169,7 +182,22 @@ impl Spec {
     /// A command that is not described yet.
     #[must_use]
     pub const fn new(name: &'static str, arity: i32, flags: Flags, keys: Keys) -> Self {
-        Self { name, arity, flags, keys, group: Group::Generic, since: "1.0.0", summary: "" }
+        Self {
+            name,
+            arity,
+            flags,
+            keys,
+            subcommands: &[],
+            group: Group::Generic,
+            since: "1.0.0",
+            summary: "",
+        }
+    }
+
+    /// With its subcommands.
+    #[must_use]
+    pub const fn with(self, subcommands: &'static [Subcommand]) -> Self {
+        Self { subcommands, ..self }
     }
 
     /// With its description.
@@ -178,11 +206,22 @@ impl Spec {
         Self { group, since, summary, ..self }
     }
 
-    /// Whether so many arguments, the name included, are right.
-    #[must_use]
-    pub fn accepts(&self, arguments: usize) -> bool {
-        let arity = self.arity.unsigned_abs() as usize;
-        if self.arity < 0 { arguments >= arity } else { arguments == arity }
+    /// Judges the number of arguments, and which subcommand they name. Without arguments a command that may stand alone
+    /// (COMMAND) does.
+    ///
+    /// # Errors
+    /// [`CommandError::Arity`] and [`CommandError::UnknownSubcommand`].
+    pub fn check(&self, arguments: &[Bytes]) -> Result<(), CommandError> {
+        if !fits(self.arity, arguments.len()) {
+            return Err(CommandError::Arity(self.name.into()));
+        }
+        let (false, Some(given)) = (self.subcommands.is_empty(), arguments.get(1)) else { return Ok(()) };
+        let found = self.subcommands.iter().find(|(name, _)| given.eq_ignore_ascii_case(name.as_bytes()));
+        match found {
+            None => Err(unknown_subcommand(self.name, given)),
+            Some(&(_, arity)) if fits(arity, arguments.len()) => Ok(()),
+            Some((name, _)) => Err(CommandError::Arity(format!("{}|{name}", self.name).into())),
+        }
     }
 
     /// The positions of the keys among these arguments; `None` if they cannot be right.
@@ -203,4 +242,11 @@ impl Spec {
             }
         }
     }
+}
+
+/// The error for a subcommand that is not there.
+#[must_use]
+pub fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
+    let name = String::from_utf8_lossy(&name[..name.len().min(SUBCOMMAND_ECHO_BYTES_MAX)]).into_owned();
+    CommandError::UnknownSubcommand { container: container.to_ascii_uppercase(), name }
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use bowline_keyspace::command::introspect::unknown_subcommand;
-use bowline_keyspace::command::{Flags, Group};
+use bowline_keyspace::command::{Flags, Group, Subcommand, unknown_subcommand};
 use bowline_keyspace::glob::Glob;
 use bowline_keyspace::number::parse_integer;
 use bowline_keyspace::{CommandError, Reply};
@@ -13,8 +12,12 @@ use crate::limits::{SLOWLOG_LENGTH_MAX, WRITE_STALL_MAX};
 use crate::server::Server;
 use crate::settings::Password;
 
+const FLAGS: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
+
+const SUBCOMMANDS: &[Subcommand] = &[("get", -3), ("help", 2), ("resetstat", 2), ("rewrite", 2), ("set", -4)];
+
 pub(super) const COMMANDS: &[ServerCommand] = &[row(
-    keyless("config", -2, Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE)),
+    keyless("config", -2, FLAGS).with(SUBCOMMANDS),
     Group::Server,
     "2.0.0",
     "shows and changes settings",
@@ -168,18 +171,17 @@ fn find(name: &[u8]) -> Option<&'static Parameter> {
 
 fn config(request: &mut Request<'_>) -> Outcome {
     let subcommand = request.word(1);
-    match (subcommand.as_str(), request.arguments.len()) {
-        ("get", 3..) => get(request),
-        ("set", 4..) if request.arguments.len().is_multiple_of(2) => set(request),
-        ("set", 4..) => Err(CommandError::Syntax),
-        ("resetstat", 2) => {
-            request.server.counters.reset();
-            request.server.keyspace.borrow_mut().reset_statistics();
+    match subcommand.as_str() {
+        "get" => get(request),
+        "set" if request.arguments.len().is_multiple_of(2) => set(request),
+        "set" => Err(CommandError::Syntax),
+        "resetstat" => {
+            request.server.reset_statistics();
             request.output.ok();
             Ok(())
         }
-        ("rewrite", 2) => Err(CommandError::text("ERR The server is running without a config file")),
-        ("help", 2) => {
+        "rewrite" => Err(CommandError::text("ERR The server is running without a config file")),
+        "help" => {
             let lines = [
                 "CONFIG <subcommand> [<arg> ...]. Subcommands are:",
                 "GET <pattern> [<pattern> ...]",
@@ -190,10 +192,7 @@ fn config(request: &mut Request<'_>) -> Outcome {
             lines.iter().for_each(|line| request.output.simple(line));
             Ok(())
         }
-        (name @ ("get" | "set" | "resetstat" | "rewrite" | "help"), _) => {
-            Err(CommandError::Arity(format!("config|{name}").into()))
-        }
-        _ => Err(unknown_subcommand("CONFIG", request.argument(1))),
+        _ => Err(unknown_subcommand("config", request.argument(1))),
     }
 }
 

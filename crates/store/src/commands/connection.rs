@@ -1,7 +1,6 @@
 //! Commands on the connection itself.
 
-use bowline_keyspace::command::introspect::unknown_subcommand;
-use bowline_keyspace::command::{Flags, Group};
+use bowline_keyspace::command::{Flags, Group, Subcommand, unknown_subcommand};
 use bowline_keyspace::number::parse_integer;
 use bowline_keyspace::{CommandError, Reply};
 use bowline_resp::Protocol;
@@ -10,10 +9,33 @@ use bowline_rt::time::now;
 use super::{Outcome, Request, ServerCommand, keyless, kill, row};
 use crate::client::Replies;
 use crate::limits::CLIENT_NAME_BYTES_MAX;
+use crate::output::Output;
 use crate::server::REDIS_VERSION;
 
 const FAST: Flags = Flags::FAST.and(Flags::LOADING).and(Flags::STALE);
 const EARLY: Flags = FAST.and(Flags::NOSCRIPT).and(Flags::NO_AUTH).and(Flags::ALLOW_BUSY);
+
+/// Those of Redis 7.0, with SETINFO and NO-TOUCH of 7.2, which new client libraries send.
+const CLIENT: &[Subcommand] = &[
+    ("caching", 3),
+    ("getname", 2),
+    ("getredir", 2),
+    ("help", 2),
+    ("id", 2),
+    ("info", 2),
+    ("kill", -3),
+    ("list", -2),
+    ("no-evict", 3),
+    ("no-touch", 3),
+    ("pause", -3),
+    ("reply", 3),
+    ("setinfo", 4),
+    ("setname", 3),
+    ("tracking", -3),
+    ("trackinginfo", 2),
+    ("unblock", -3),
+    ("unpause", 2),
+];
 
 pub(super) const COMMANDS: &[ServerCommand] = &[
     row(keyless("ping", -1, Flags::FAST), Group::Connection, "1.0.0", "answers PONG or its argument", ping),
@@ -36,7 +58,7 @@ pub(super) const COMMANDS: &[ServerCommand] = &[
         reset,
     ),
     row(
-        keyless("client", -2, Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE)),
+        keyless("client", -2, Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE)).with(CLIENT),
         Group::Connection,
         "2.4.0",
         "shows, names and ends connections",
@@ -187,7 +209,7 @@ fn reset(request: &mut Request<'_>) -> Outcome {
     session.client.name.borrow_mut().clear();
     session.client.resp3.set(false);
     session.client.no_evict.set(false);
-    session.replies = Replies::On;
+    session.replies = Replies::default();
     session.stranger_since = request.server.tunables.password.borrow().is_some().then(now);
     request.output.set_protocol(Protocol::Resp2);
     request.output.simple("RESET");
@@ -209,56 +231,99 @@ fn client_name(name: &[u8]) -> Result<String, CommandError> {
 fn client(request: &mut Request<'_>) -> Outcome {
     let subcommand = request.word(1);
     let me = request.session.client.clone();
-    match (subcommand.as_str(), request.arguments.len()) {
-        ("id", 2) => request.output.integer(i64::try_from(me.id).unwrap_or(i64::MAX)),
-        ("getname", 2) => match me.name.borrow().as_str() {
+    match subcommand.as_str() {
+        "id" => request.output.integer(i64::try_from(me.id).unwrap_or(i64::MAX)),
+        "getname" => match me.name.borrow().as_str() {
             "" => request.output.null(),
             name => request.output.bulk(name.as_bytes()),
         },
-        ("setname", 3) => {
+        "setname" => {
             *me.name.borrow_mut() = client_name(request.argument(2))?;
             request.output.ok();
         }
-        ("setinfo", 4) => return set_library(request),
-        ("info", 2) => {
+        "setinfo" => return set_library(request),
+        "info" => {
             let line = format!("{}\n", me.describe(now(), true));
             request.output.verbatim(*b"txt", line.as_bytes());
         }
-        ("list", _) => return kill::list(request),
-        ("kill", 3..) => return kill::kill(request),
-        ("reply", 3) => return reply_mode(request),
-        ("no-evict", 3) => {
-            match request.word(2).as_str() {
-                "on" => me.no_evict.set(true),
-                "off" => me.no_evict.set(false),
-                _ => return Err(CommandError::Syntax),
-            }
+        "list" => return kill::list(request),
+        "kill" => return kill::kill(request),
+        "reply" => return reply_mode(request),
+        "no-evict" => {
+            me.no_evict.set(switch(request)?);
             request.output.ok();
         }
         // There is nothing that a look-up of this client could leave untouched but the idle time of a key.
-        ("no-touch", 3) => match request.word(2).as_str() {
-            "on" | "off" => request.output.ok(),
-            _ => return Err(CommandError::Syntax),
-        },
-        // Nobody can pause this server.
-        ("unpause", 2) => request.output.ok(),
-        // No client tracks keys or waits for them.
-        ("getredir", 2) => request.output.integer(-1),
-        ("unblock", 3 | 4) => request.output.integer(0),
-        ("help", 2) => help(request),
-        ("caching" | "pause" | "tracking" | "trackinginfo", _) => {
-            let text =
-                format!("ERR CLIENT {} is not supported by the Bowline store", subcommand.to_uppercase());
-            return Err(CommandError::Other(text.into()));
+        "no-touch" => {
+            switch(request)?;
+            request.output.ok();
         }
-        (
-            "id" | "getname" | "setname" | "setinfo" | "info" | "kill" | "reply" | "no-evict" | "no-touch"
-            | "unpause" | "getredir" | "unblock" | "help",
-            _,
-        ) => return Err(CommandError::Arity(format!("client|{subcommand}").into())),
-        _ => return Err(unknown_subcommand("CLIENT", request.argument(1))),
+        "pause" => return pause(request),
+        // Nobody can pause this server.
+        "unpause" => request.output.ok(),
+        "tracking" => return tracking(request),
+        "trackinginfo" => write_tracking(request.output),
+        "caching" => {
+            let text = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or \
+                        OPTOUT mode enabled";
+            return Err(CommandError::text(text));
+        }
+        // No client tracks keys or waits for them.
+        "getredir" => request.output.integer(-1),
+        "unblock" => {
+            parse_integer(request.argument(2)).ok_or(CommandError::NotAnInteger)?;
+            request.output.integer(0);
+        }
+        "help" => help(request),
+        _ => return Err(unknown_subcommand("client", request.argument(1))),
     }
     Ok(())
+}
+
+/// The argument "on" or "off".
+fn switch(request: &Request<'_>) -> Result<bool, CommandError> {
+    match request.word(2).as_str() {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+/// A pause of no time is none; others are refused, because commands of other clients are never held back here.
+fn pause(request: &mut Request<'_>) -> Outcome {
+    let text = "ERR timeout is not an integer or out of range";
+    let timeout_ms = parse_integer(request.argument(2)).ok_or(CommandError::text(text))?;
+    match request.arguments.get(3).map(|mode| mode.to_ascii_lowercase()).as_deref() {
+        None | Some(b"all" | b"write") if request.arguments.len() <= 4 => {}
+        _ => return Err(CommandError::text("ERR CLIENT PAUSE mode must be WRITE or ALL")),
+    }
+    match timeout_ms {
+        ..0 => Err(CommandError::text("ERR timeout is negative")),
+        0 => {
+            request.output.ok();
+            Ok(())
+        }
+        _ => Err(CommandError::text("ERR CLIENT PAUSE is not supported by the Bowline store")),
+    }
+}
+
+fn tracking(request: &mut Request<'_>) -> Outcome {
+    if switch(request)? {
+        return Err(CommandError::text("ERR CLIENT TRACKING is not supported by the Bowline store"));
+    }
+    request.output.ok();
+    Ok(())
+}
+
+fn write_tracking(output: &mut Output) {
+    output.map(3);
+    output.bulk(b"flags");
+    output.set(1);
+    output.bulk(b"off");
+    output.bulk(b"redirect");
+    output.integer(-1);
+    output.bulk(b"prefixes");
+    output.array(0);
 }
 
 fn set_library(request: &mut Request<'_>) -> Outcome {
@@ -279,17 +344,18 @@ fn set_library(request: &mut Request<'_>) -> Outcome {
 }
 
 fn reply_mode(request: &mut Request<'_>) -> Outcome {
-    request.session.replies = match request.word(2).as_str() {
+    let mode = request.word(2);
+    let replies = &mut request.session.replies;
+    match mode.as_str() {
         "on" => {
+            *replies = Replies::default();
             request.output.ok();
-            Replies::On
         }
-        "off" => Replies::Off,
+        "off" => replies.off = true,
         // Skipping while everything is skipped changes nothing.
-        "skip" if request.session.replies == Replies::Off => Replies::Off,
-        "skip" => Replies::SkipNext,
+        "skip" => replies.skip_next = !replies.off,
         _ => return Err(CommandError::Syntax),
-    };
+    }
     Ok(())
 }
 

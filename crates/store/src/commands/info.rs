@@ -6,6 +6,7 @@ use std::fmt::Write;
 use bowline_keyspace::Reply;
 use bowline_keyspace::command::{Flags, Group};
 use bowline_rt::time::now;
+use bytes::Bytes;
 
 use super::{Outcome, Request, ServerCommand, keyless, row};
 use crate::server::{REDIS_VERSION, Server};
@@ -34,7 +35,14 @@ const SECTIONS: [(&str, &str, Section); 8] = [
 ];
 
 fn info(request: &mut Request<'_>) -> Outcome {
-    let wanted: Vec<String> = (1..request.arguments.len()).map(|index| request.word(index)).collect();
+    write_info(request.server, &request.arguments[1..], request.output);
+    Ok(())
+}
+
+/// Writes the sections that are named, or the usual ones.
+pub(crate) fn write_info(server: &Server, names: &[Bytes], reply: &mut dyn Reply) {
+    let wanted: Vec<String> =
+        names.iter().map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect();
     let everything = wanted.is_empty()
         || wanted.iter().any(|section| matches!(section.as_str(), "all" | "default" | "everything"));
     let mut text = String::new();
@@ -45,13 +53,12 @@ fn info(request: &mut Request<'_>) -> Outcome {
             }
             // Writing to a string cannot fail.
             let _ = write!(text, "# {title}\r\n");
-            for (field, value) in section(request.server) {
+            for (field, value) in section(server) {
                 let _ = write!(text, "{field}:{value}\r\n");
             }
         }
     }
-    request.output.verbatim(*b"txt", text.as_bytes());
-    Ok(())
+    reply.verbatim(*b"txt", text.as_bytes());
 }
 
 fn fields(list: &[(&str, &str)]) -> Fields {

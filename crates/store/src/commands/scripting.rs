@@ -1,7 +1,6 @@
 //! EVAL and its kin, and SCRIPT.
 
-use bowline_keyspace::command::introspect::unknown_subcommand;
-use bowline_keyspace::command::{Flags, Group, Keys};
+use bowline_keyspace::command::{Flags, Group, Keys, Subcommand, unknown_subcommand};
 use bowline_keyspace::number::parse_integer;
 use bowline_keyspace::{CommandError, Reply, Spec};
 
@@ -17,6 +16,8 @@ const RUN: Flags = Flags::NOSCRIPT
 const fn spec(name: &'static str, flags: Flags) -> Spec {
     Spec::new(name, -3, flags, Keys::Counted { count: 2 })
 }
+
+const SCRIPT: &[Subcommand] = &[("exists", -3), ("flush", -2), ("help", 2), ("kill", 2), ("load", 3)];
 
 pub(super) const COMMANDS: &[ServerCommand] = &[
     row(spec("eval", RUN), Group::Scripting, "2.6.0", "runs a script", eval),
@@ -36,7 +37,7 @@ pub(super) const COMMANDS: &[ServerCommand] = &[
         eval,
     ),
     row(
-        keyless("script", -2, Flags::NOSCRIPT),
+        keyless("script", -2, Flags::NOSCRIPT).with(SCRIPT),
         Group::Scripting,
         "2.6.0",
         "keeps and forgets scripts",
@@ -61,6 +62,7 @@ fn eval(request: &mut Request<'_>) -> Outcome {
         values,
         database: request.session.database(),
         read_only: name.ends_with("_ro"),
+        full: request.clock.full.unwrap_or_else(|| request.server.keyspace.borrow().is_full()),
         // The scripts of one transaction share the time: nobody else is served between them.
         started: request.clock.started,
         time_limit: request.server.tunables.script_timeout.get(),
@@ -81,7 +83,7 @@ fn script(request: &mut Request<'_>) -> Outcome {
             let digest = scripts.load(text)?;
             request.output.bulk(digest.as_bytes());
         }
-        ("exists", digests @ [_, ..]) => {
+        ("exists", digests) => {
             request.output.array(digests.len());
             digests.iter().for_each(|digest| request.output.truth(scripts.exists(digest)));
         }
@@ -93,7 +95,7 @@ fn script(request: &mut Request<'_>) -> Outcome {
             scripts.flush();
             request.output.ok();
         }
-        ("flush", [_]) => {
+        ("flush", _) => {
             return Err(CommandError::text("ERR SCRIPT FLUSH only support SYNC|ASYNC option"));
         }
         // A script runs to its end before anybody else is heard, so there never is one to kill.
@@ -106,10 +108,7 @@ fn script(request: &mut Request<'_>) -> Outcome {
             request.output.array(lines.len());
             lines.iter().for_each(|line| request.output.simple(line));
         }
-        (name @ ("load" | "exists" | "flush" | "kill" | "help"), _) => {
-            return Err(CommandError::Arity(format!("script|{name}").into()));
-        }
-        _ => return Err(unknown_subcommand("SCRIPT", request.argument(1))),
+        _ => return Err(unknown_subcommand("script", request.argument(1))),
     }
     Ok(())
 }

@@ -1,18 +1,21 @@
 //! COMMAND, TIME, SHUTDOWN, SLOWLOG.
 
-use bowline_keyspace::command::introspect::{self, unknown_subcommand};
-use bowline_keyspace::command::{Flags, Group};
+use bowline_keyspace::command::introspect::SUBCOMMANDS;
+use bowline_keyspace::command::{Flags, Group, Subcommand, unknown_subcommand};
 use bowline_keyspace::number::parse_integer;
 use bowline_keyspace::{CommandError, Reply};
+use bytes::Bytes;
 
 use super::{Outcome, Request, ServerCommand, keyless, row};
-use crate::server::SlowCommand;
+use crate::server::{Server, SlowCommand};
 
 const ADMIN: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
 
+const SLOWLOG: &[Subcommand] = &[("get", -2), ("help", 2), ("len", 2), ("reset", 2)];
+
 pub(super) const COMMANDS: &[ServerCommand] = &[
     row(
-        keyless("command", -1, Flags::LOADING.and(Flags::STALE)),
+        keyless("command", -1, Flags::LOADING.and(Flags::STALE)).with(SUBCOMMANDS),
         Group::Server,
         "2.8.13",
         "describes the commands",
@@ -33,18 +36,16 @@ pub(super) const COMMANDS: &[ServerCommand] = &[
         shutdown,
     ),
     row(
-        keyless("slowlog", -2, Flags::ADMIN.and(Flags::LOADING).and(Flags::STALE)),
+        keyless("slowlog", -2, Flags::ADMIN.and(Flags::LOADING).and(Flags::STALE)).with(SLOWLOG),
         Group::Server,
         "2.2.12",
         "commands that took long",
-        slowlog,
+        slowlog_command,
     ),
 ];
 
 fn command(request: &mut Request<'_>) -> Outcome {
-    let table = &request.server.commands;
-    let find = |name: &[u8]| table.find(name).map(super::Entry::spec);
-    introspect::command(request.arguments, table.all(), find, request.output)
+    request.server.commands.describe(request.arguments, request.output)
 }
 
 fn time(request: &mut Request<'_>) -> Outcome {
@@ -74,19 +75,20 @@ fn shutdown(request: &mut Request<'_>) -> Outcome {
     Ok(())
 }
 
-fn slowlog(request: &mut Request<'_>) -> Outcome {
-    let mut log = request.server.slowlog.borrow_mut();
-    let output = &mut *request.output;
-    match (
-        String::from_utf8_lossy(&request.arguments[1]).to_ascii_lowercase().as_str(),
-        &request.arguments[2..],
-    ) {
-        ("len", []) => output.count(log.entries.len()),
-        ("reset", []) => {
+fn slowlog_command(request: &mut Request<'_>) -> Outcome {
+    slowlog(request.server, request.arguments, request.output)
+}
+
+/// SLOWLOG, for clients and for scripts.
+pub(crate) fn slowlog(server: &Server, arguments: &[Bytes], output: &mut dyn Reply) -> Outcome {
+    let mut log = server.slowlog.borrow_mut();
+    match (arguments[1].to_ascii_lowercase().as_slice(), &arguments[2..]) {
+        (b"len", []) => output.count(log.entries.len()),
+        (b"reset", []) => {
             log.entries.clear();
             output.ok();
         }
-        ("get", rest @ ([] | [_])) => {
+        (b"get", rest @ ([] | [_])) => {
             let count = match rest.first() {
                 None => 10,
                 Some(count) => parse_integer(count)
@@ -97,7 +99,8 @@ fn slowlog(request: &mut Request<'_>) -> Outcome {
             output.array(count);
             log.entries.iter().take(count).for_each(|entry| write_slow_command(entry, output));
         }
-        ("help", []) => {
+        (b"get", _) => return Err(CommandError::Syntax),
+        (b"help", []) => {
             let lines = [
                 "SLOWLOG <subcommand> [<arg> ...]. Subcommands are:",
                 "GET [<count>]: the newest entries (10; -1 for all)",
@@ -107,15 +110,12 @@ fn slowlog(request: &mut Request<'_>) -> Outcome {
             output.array(lines.len());
             lines.iter().for_each(|line| output.simple(line));
         }
-        (name @ ("get" | "len" | "reset" | "help"), _) => {
-            return Err(CommandError::Arity(format!("slowlog|{name}").into()));
-        }
-        _ => return Err(unknown_subcommand("SLOWLOG", &request.arguments[1])),
+        _ => return Err(unknown_subcommand("slowlog", &arguments[1])),
     }
     Ok(())
 }
 
-fn write_slow_command(entry: &SlowCommand, output: &mut impl Reply) {
+fn write_slow_command(entry: &SlowCommand, output: &mut dyn Reply) {
     output.array(6);
     output.integer(i64::try_from(entry.id).unwrap_or(i64::MAX));
     output.integer(i64::try_from(entry.unix_seconds).unwrap_or(i64::MAX));

@@ -5,7 +5,7 @@ use bowline_keyspace::transaction::Outcome as Execution;
 use bowline_keyspace::{CommandError, Reply, Spec};
 
 use super::{Outcome, Request, ServerCommand, keyless, row};
-use crate::dispatch::run;
+use crate::dispatch::{Clock, run};
 
 const BASE: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::ALLOW_BUSY);
 const FAST: Flags = BASE.and(Flags::FAST);
@@ -91,11 +91,14 @@ fn exec(request: &mut Request<'_>) -> Outcome {
         let entry = server.commands.find(&arguments[0]);
         entry.is_some_and(|entry| entry.spec().flags.has(Flags::DENYOOM))
     };
-    if server.keyspace.borrow().is_full() && queue.iter().any(needs_memory) {
+    let full = server.keyspace.borrow().is_full();
+    if full && queue.iter().any(needs_memory) {
         let text =
             "EXECABORT Transaction discarded because of: command not allowed when used memory > 'maxmemory'.";
         return Err(CommandError::text(text));
     }
+    // Scripts among them are judged by how it was before all.
+    let clock = Clock { full: Some(full), ..request.clock };
     request.output.array(queue.len());
     // All effects of the transaction are one unit (INV-REPL-EFFECT).
     server.keyspace.borrow_mut().effects.begin();
@@ -103,7 +106,7 @@ fn exec(request: &mut Request<'_>) -> Outcome {
         // It was looked up when it was queued, and the table does not change.
         let entry = server.commands.find(&arguments[0]).expect("a queued command is known");
         // A command that fails answers its error in its place; the others run.
-        let _ = run(server, request.session, entry, arguments, request.clock, request.output);
+        let _ = run(server, request.session, entry, arguments, clock, request.output);
     }
     server.keyspace.borrow_mut().effects.end();
     Ok(())

@@ -1,53 +1,96 @@
 //! The scripts that EVALSHA can run, by the digest of their text.
+//!
+//! Their functions stand in one Lua table, each in a slot of its own: the interpreter's binding has 8,000 places for
+//! what Rust refers to, which thousands of scripts would take from the one that runs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use bowline_keyspace::CommandError;
 use mlua::chunk::ChunkMode;
-use mlua::{Function, Lua};
+use mlua::{Function, Lua, Table, Value};
 
-use crate::limits::{SCRIPT_BYTES_MAX, SCRIPTS_BYTES_MAX, SCRIPTS_EVALUATED_MAX, SCRIPTS_LOADED_MAX};
+use crate::limits::{SCRIPT_BYTES_MAX, SCRIPTS_CODE_BYTES_MAX, SCRIPTS_EVALUATED_MAX, SCRIPTS_LOADED_MAX};
 
-/// A compiled script.
+/// What is known of a script, besides its function.
 #[derive(Debug)]
 pub(super) struct Script {
-    pub function: Function,
     pub digest: String,
-    /// It declared `#!lua flags=no-writes`.
-    pub read_only: bool,
+    pub promises: Promises,
     /// "1" if it has one line, which then is where every error is; else "0".
     pub only_line: &'static str,
-    /// Length of its text.
-    pub bytes: usize,
+    /// Memory of the interpreter that compiling it took.
+    bytes: usize,
+    /// Where its function stands.
+    pub slot: usize,
 }
 
-impl Script {
-    pub fn compile(lua: &Lua, text: &[u8], digest: &str) -> Result<Rc<Self>, CommandError> {
+/// What a script declared in a first line `#!lua flags=…`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Promises {
+    /// There was such a line.
+    pub declared: bool,
+    /// `no-writes`.
+    pub read_only: bool,
+    /// `allow-oom`.
+    pub when_full: bool,
+}
+
+/// A script that was compiled and is not kept yet.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    function: Function,
+    script: Script,
+}
+
+/// Why a text is no script.
+pub(super) enum CompileError {
+    /// The interpreter has no memory for it at the moment.
+    Memory,
+    Refused(CommandError),
+}
+
+impl From<CommandError> for CompileError {
+    fn from(error: CommandError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl Compiled {
+    pub fn new(lua: &Lua, text: &[u8], digest: &str) -> Result<Self, CompileError> {
         if text.len() > SCRIPT_BYTES_MAX {
-            return Err(CommandError::text("ERR the script is too long"));
+            return Err(CommandError::text("ERR the script is too long").into());
         }
-        let (read_only, body) = shebang(text)?;
+        let (promises, body) = shebang(text)?;
+        // What the collector frees meanwhile would be taken off what the script costs.
+        lua.gc_stop();
+        let before = lua.used_memory();
         let compiled = lua.load(body).set_name("@user_script").set_mode(ChunkMode::Text).into_function();
+        let bytes = lua.used_memory().saturating_sub(before);
+        lua.gc_restart();
         let function = compiled.map_err(|error| {
             let problem = match error {
+                mlua::Error::MemoryError(_) => return CompileError::Memory,
                 mlua::Error::SyntaxError { message, .. } => message,
                 error => error.to_string(),
             };
-            CommandError::Other(format!("ERR Error compiling script (new function): {problem}").into())
+            let text = format!("ERR Error compiling script (new function): {problem}");
+            CompileError::Refused(CommandError::Other(text.into()))
         })?;
         let only_line = if text.contains(&b'\n') { "0" } else { "1" };
         let digest = digest.to_owned();
-        Ok(Rc::new(Self { function, digest, read_only, only_line, bytes: text.len() }))
+        Ok(Self { function, script: Script { digest, promises, only_line, bytes, slot: 0 } })
     }
 }
 
-/// Reads `#!lua flags=a,b` in the first line; the answer is whether the script only reads, and the rest with the line
-/// end, so that line numbers stay.
-fn shebang(text: &[u8]) -> Result<(bool, &[u8]), CommandError> {
+/// Reads `#!lua flags=a,b` in the first line; the answer is what it says, and the rest with the line end, so that line
+/// numbers stay.
+fn shebang(text: &[u8]) -> Result<(Promises, &[u8]), CommandError> {
+    let mut promises = Promises::default();
     if !text.starts_with(b"#!") {
-        return Ok((false, text));
+        return Ok((promises, text));
     }
+    promises.declared = true;
     let end = text
         .iter()
         .position(|&byte| byte == b'\n')
@@ -60,15 +103,15 @@ fn shebang(text: &[u8]) -> Result<(bool, &[u8]), CommandError> {
             format!("ERR Unexpected engine in script shebang: #!{engine}").into(),
         ));
     }
-    let mut read_only = false;
     for word in words {
         let Some(flags) = word.strip_prefix("flags=") else {
             return Err(CommandError::Other(format!("ERR Unknown lua shebang option: {word}").into()));
         };
         for flag in flags.split(',').filter(|flag| !flag.is_empty()) {
             match flag {
-                "no-writes" => read_only = true,
-                "allow-oom" | "allow-stale" | "no-cluster" | "allow-cross-slot-keys" => {}
+                "no-writes" => promises.read_only = true,
+                "allow-oom" => promises.when_full = true,
+                "allow-stale" | "no-cluster" | "allow-cross-slot-keys" => {}
                 flag => {
                     return Err(CommandError::Other(
                         format!("ERR Unexpected flag in script shebang: {flag}").into(),
@@ -77,7 +120,7 @@ fn shebang(text: &[u8]) -> Result<(bool, &[u8]), CommandError> {
             }
         }
     }
-    Ok((read_only, &text[end..]))
+    Ok((promises, &text[end..]))
 }
 
 #[derive(Debug)]
@@ -86,10 +129,14 @@ struct Kept {
     loaded: bool,
 }
 
-/// Scripts of SCRIPT LOAD stay until SCRIPT FLUSH; those that EVAL left go when newer ones come.
-#[derive(Debug, Default)]
+/// Scripts of SCRIPT LOAD stay until SCRIPT FLUSH; those that EVAL left go when newer ones come, or when there is too much
+/// code in all.
+#[derive(Debug)]
 pub(super) struct Cache {
     scripts: BTreeMap<String, Kept>,
+    /// Slot → function.
+    functions: Table,
+    free_slots: Vec<usize>,
     loaded: usize,
     loaded_bytes: usize,
     /// Digests of what EVAL left, the oldest first.
@@ -98,6 +145,19 @@ pub(super) struct Cache {
 }
 
 impl Cache {
+    /// An empty cache, whose scripts' functions will stand in `functions`.
+    pub fn new(functions: Table) -> Self {
+        Self {
+            scripts: BTreeMap::new(),
+            functions,
+            free_slots: Vec::new(),
+            loaded: 0,
+            loaded_bytes: 0,
+            evaluated: VecDeque::new(),
+            evaluated_bytes: 0,
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.scripts.len()
     }
@@ -111,39 +171,91 @@ impl Cache {
         kept.map(|kept| kept.script.clone())
     }
 
-    /// Keeps a known script for good; false if it is not known yet, and there is room for `bytes` more.
-    pub fn pin(&mut self, digest: &str, bytes: usize) -> Result<bool, CommandError> {
-        let full = self.loaded >= SCRIPTS_LOADED_MAX || self.loaded_bytes + bytes > SCRIPTS_BYTES_MAX;
-        match self.scripts.get_mut(digest) {
-            Some(kept) if kept.loaded => Ok(true),
-            _ if full => Err(CommandError::text("ERR too many scripts are loaded: use SCRIPT FLUSH")),
-            None => Ok(false),
-            Some(kept) => {
-                kept.loaded = true;
+    /// Whether one more script of this size may be kept for good.
+    fn room(&self, bytes: usize) -> Result<(), CommandError> {
+        let full = self.loaded >= SCRIPTS_LOADED_MAX || self.loaded_bytes + bytes > SCRIPTS_CODE_BYTES_MAX;
+        if full {
+            Err(CommandError::text("ERR too many scripts are loaded: use SCRIPT FLUSH"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Keeps a known script for good; false if it is not known yet, and there is room for one.
+    pub fn pin(&mut self, digest: &str) -> Result<bool, CommandError> {
+        let known = self.scripts.get(digest).map(|kept| (kept.loaded, kept.script.bytes));
+        match known {
+            Some((true, _)) => return Ok(true),
+            None => return self.room(0).map(|()| false),
+            Some((false, bytes)) => {
+                self.room(bytes)?;
                 self.loaded += 1;
                 self.loaded_bytes += bytes;
                 self.evaluated_bytes -= bytes;
                 self.evaluated.retain(|other| other != digest);
-                Ok(true)
             }
         }
+        if let Some(kept) = self.scripts.get_mut(digest) {
+            kept.loaded = true;
+        }
+        Ok(true)
     }
 
-    pub fn insert(&mut self, script: Rc<Script>, loaded: bool) {
+    /// Adds a script that is not known yet.
+    pub fn insert(&mut self, compiled: Compiled, loaded: bool) -> Result<Rc<Script>, CommandError> {
+        let Compiled { function, mut script } = compiled;
+        if loaded {
+            self.room(script.bytes)?;
+        }
+        // Slots count from 1, and those that were given back come again: the table stays a list.
+        script.slot = self.free_slots.pop().unwrap_or(self.scripts.len() + 1);
+        if let Err(error) = self.functions.raw_set(script.slot, function) {
+            self.free_slots.push(script.slot);
+            return Err(CommandError::Other(format!("ERR the script cannot be kept: {error}").into()));
+        }
         if loaded {
             self.loaded += 1;
             self.loaded_bytes += script.bytes;
         } else {
             self.evaluated_bytes += script.bytes;
             self.evaluated.push_back(script.digest.clone());
-            // The newest stays in any case: it is about to run.
-            while self.evaluated.len() > 1
-                && (self.evaluated.len() > SCRIPTS_EVALUATED_MAX || self.evaluated_bytes > SCRIPTS_BYTES_MAX)
-            {
-                let oldest = self.evaluated.pop_front().and_then(|digest| self.scripts.remove(&digest));
-                self.evaluated_bytes -= oldest.map_or(0, |kept| kept.script.bytes);
-            }
         }
-        self.scripts.insert(script.digest.clone(), Kept { script, loaded });
+        let script = Rc::new(script);
+        self.scripts.insert(script.digest.clone(), Kept { script: script.clone(), loaded });
+        Ok(script)
+    }
+
+    /// Forgets what EVAL left beyond what may stay, the oldest first.
+    pub fn shed(&mut self) {
+        while self.evaluated.len() > SCRIPTS_EVALUATED_MAX
+            || (self.loaded_bytes + self.evaluated_bytes > SCRIPTS_CODE_BYTES_MAX
+                && !self.evaluated.is_empty())
+        {
+            self.forget_oldest();
+        }
+    }
+
+    /// Forgets all that EVAL left.
+    pub fn forget_evaluated(&mut self) {
+        while !self.evaluated.is_empty() {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let oldest = self.evaluated.pop_front().and_then(|digest| self.scripts.remove(&digest));
+        if let Some(Kept { script, .. }) = oldest {
+            self.evaluated_bytes -= script.bytes;
+            // A place that is there is emptied: that needs no memory, so it cannot fail.
+            let _ = self.functions.raw_set(script.slot, Value::Nil);
+            self.free_slots.push(script.slot);
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        // As above; whatever would stay would only stay in memory.
+        let _ = self.functions.clear();
+        *self = Self::new(self.functions.clone());
     }
 }

@@ -11,14 +11,14 @@ use mlua::chunk::ChunkMode;
 use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
 
 use super::{NativeResult, State, convert, location, sha1, stop_if_late};
-use crate::commands::Action;
+use crate::commands::{self, Action, Entry};
+use crate::limits::{SCRIPT_CALL_REPLY_BYTES_MAX, SCRIPT_DIRECT_ARGUMENTS_MAX};
 use crate::server::REDIS_VERSION;
 
 /// 7.0.15 as Redis writes it in one number.
 const REDIS_VERSION_NUMBER: u32 = 0x0007_000f;
 
-/// Digits of a number that is an argument.
-const ARGUMENT_DIGITS: i32 = 17;
+const NO_ARGUMENTS: &str = "ERR Please specify at least one argument for this redis lib call";
 
 /// Levels of the call stack between a native function and the script: itself and its wrapper in `sandbox.lua`.
 const WRAPPED_LEVEL: usize = 2;
@@ -27,11 +27,18 @@ const WRAPPED_LEVEL: usize = 2;
 pub(super) fn register(lua: &Lua, native: &Table, state: &Rc<State>) -> mlua::Result<()> {
     native.set("version", REDIS_VERSION)?;
     native.set("version_number", REDIS_VERSION_NUMBER)?;
+    native.set("direct_arguments_max", SCRIPT_DIRECT_ARGUMENTS_MAX)?;
     let shared = state.clone();
     native.set(
         "call",
         lua.create_function(move |lua, arguments: MultiValue| call(lua, &shared, &arguments))?,
     )?;
+    let shared = state.clone();
+    let many = move |lua: &Lua, arguments: (Table, usize)| call_list(lua, &shared, arguments);
+    native.set("call_list", lua.create_function(many)?)?;
+    let shared = state.clone();
+    let check = move |lua: &Lua, values: MultiValue| acl_check_cmd(lua, &shared, &values);
+    native.set("acl_check_cmd", lua.create_function(check)?)?;
     let locate = |lua: &Lua, problem: Table| location::locate(lua, &problem, WRAPPED_LEVEL);
     native.set("locate", lua.create_function(locate)?)?;
     native.set("log", lua.create_function(|lua, values: MultiValue| log(lua, &values))?)?;
@@ -76,18 +83,41 @@ fn refusal(lua: &Lua, text: &str) -> NativeResult {
     (false, problem).into_lua_multi(lua)
 }
 
+/// `redis.call` with few arguments.
 fn call(lua: &Lua, state: &Rc<State>, values: &MultiValue) -> NativeResult {
     stop_if_late(lua, state)?;
     if values.is_empty() {
-        return refusal(lua, "ERR Please specify at least one argument for this redis lib call");
+        return refusal(lua, NO_ARGUMENTS);
     }
     let arguments: Option<Vec<Bytes>> = values.iter().map(argument).collect();
+    answer(lua, state, arguments)
+}
+
+/// `redis.call` with many arguments, in a table: none is held but the one that is copied.
+fn call_list(lua: &Lua, state: &Rc<State>, (list, count): (Table, usize)) -> NativeResult {
+    stop_if_late(lua, state)?;
+    let mut arguments = Some(Vec::with_capacity(count));
+    for index in 1..=count {
+        let copied = argument(&list.raw_get(index)?);
+        arguments = arguments.zip(copied).map(|(mut arguments, copied)| {
+            arguments.push(copied);
+            arguments
+        });
+    }
+    answer(lua, state, arguments)
+}
+
+/// Runs a command whose arguments were all fit to be one.
+fn answer(lua: &Lua, state: &Rc<State>, arguments: Option<Vec<Bytes>>) -> NativeResult {
     let Some(arguments) = arguments else {
         return refusal(lua, "ERR Lua redis lib command arguments must be strings or integers");
     };
-    let mut tree = ReplyTree::new(state.resp3.get());
+    let mut tree = ReplyTree::bounded(state.resp3.get(), SCRIPT_CALL_REPLY_BYTES_MAX);
     if let Err(error) = run(state, &arguments, &mut tree) {
         return refusal(lua, &error.to_string());
+    }
+    if tree.overflowed() {
+        return refusal(lua, "ERR the reply of the command is too large for a script");
     }
     let reply = tree.finish().unwrap_or(ReplyValue::Null);
     (true, convert::to_lua(lua, reply, state.resp3.get())?).into_lua_multi(lua)
@@ -96,55 +126,67 @@ fn call(lua: &Lua, state: &Rc<State>, values: &MultiValue) -> NativeResult {
 fn argument(value: &Value) -> Option<Bytes> {
     match value {
         Value::String(text) => Some(Bytes::copy_from_slice(&text.as_bytes())),
-        Value::Integer(number) => Some(number.to_string().into()),
-        Value::Number(number) => Some(convert::number_text(*number, ARGUMENT_DIGITS).into()),
-        _ => None,
+        number => convert::argument_text(number).map(Bytes::from),
     }
+}
+
+/// Finds a command and judges its arguments, with the errors that scripts get.
+fn look_up(state: &State, arguments: &[Bytes]) -> Result<Entry, CommandError> {
+    let unknown = CommandError::text("ERR Unknown Redis command called from script");
+    let entry = state.commands.find(&arguments[0]).ok_or(unknown.clone())?;
+    entry.spec().check(arguments).map_err(|error| match error {
+        CommandError::Arity(_) => {
+            CommandError::text("ERR Wrong number of args calling Redis command from script")
+        }
+        _ => unknown,
+    })?;
+    Ok(entry)
 }
 
 /// Runs a command of a script after the checks that Redis makes.
 fn run(state: &State, arguments: &[Bytes], reply: &mut ReplyTree) -> Result<(), CommandError> {
-    let unknown = CommandError::text("ERR Unknown Redis command called from script");
-    let entry = state.commands.find(&arguments[0]).ok_or(unknown)?;
+    let entry = look_up(state, arguments)?;
     let spec = entry.spec();
-    if !spec.accepts(arguments.len()) {
-        return Err(CommandError::text("ERR Wrong number of args calling Redis command from script"));
-    }
     if spec.flags.has(Flags::NOSCRIPT) {
         return Err(CommandError::text("ERR This Redis command is not allowed from script"));
     }
     if state.read_only.get() && spec.flags.has(Flags::WRITE) {
         return Err(CommandError::text("ERR Write commands are not allowed from read-only scripts."));
     }
-    let mut keyspace = state.keyspace.borrow_mut();
-    if spec.flags.has(Flags::DENYOOM) && keyspace.is_full() {
+    // Only the first write is refused: a script must not be stopped half-way because it has filled the memory itself.
+    if spec.flags.has(Flags::DENYOOM) && state.refuses_growth.get() && !state.wrote.get() {
         return Err(CommandError::OutOfMemory);
+    }
+    if spec.flags.has(Flags::WRITE) {
+        state.wrote.set(true);
     }
     match entry.action() {
         Action::Keyspace(command) => {
+            let mut keyspace = state.keyspace.borrow_mut();
             let now_ms = i64::try_from(state.now.get().as_millis()).unwrap_or(i64::MAX);
             let mut call =
                 Call { keyspace: &mut keyspace, database: state.database.get(), now_ms, arguments, reply };
             // Not `Call::run`: a refusal is raised in the script instead of being written.
             (command.run)(&mut call)
         }
-        Action::Server(_) => run_own(state, spec.name, arguments, keyspace.databases(), reply),
+        Action::Server(_) => run_own(state, spec.name, arguments, reply),
     }
 }
 
-/// The few commands of the server that make sense in a script.
+/// The commands of the server that make sense in a script.
 fn run_own(
     state: &State,
     name: &str,
     arguments: &[Bytes],
-    databases: usize,
     reply: &mut ReplyTree,
 ) -> Result<(), CommandError> {
+    let server = || state.server.borrow().upgrade().ok_or(CommandError::text("ERR the server is gone"));
     match (name, arguments) {
         ("ping", [_]) => reply.simple("PONG"),
         ("ping" | "echo", [_, text]) => reply.bulk(text),
         ("select", [_, database]) => {
             let number = parse_integer(database).ok_or(CommandError::NotAnInteger)?;
+            let databases = state.keyspace.borrow().databases();
             let database = usize::try_from(number).ok().filter(|&number| number < databases);
             state.database.set(database.ok_or(CommandError::DatabaseIndex)?);
             reply.ok();
@@ -156,9 +198,23 @@ fn run_own(
             reply.bulk(now.as_secs().to_string().as_bytes());
             reply.bulk(now.subsec_micros().to_string().as_bytes());
         }
+        ("command", _) => return state.commands.describe(arguments, reply),
+        ("info", _) => commands::write_info(&*server()?, &arguments[1..], reply),
+        ("slowlog", _) => return commands::slowlog(&*server()?, arguments, reply),
         _ => return Err(CommandError::text("ERR This Redis command is not allowed from script")),
     }
     Ok(())
+}
+
+/// `redis.acl_check_cmd`: whoever is in may run every command.
+fn acl_check_cmd(lua: &Lua, state: &Rc<State>, values: &MultiValue) -> NativeResult {
+    let Some(name) = values.front().and_then(argument) else {
+        return refusal(lua, NO_ARGUMENTS);
+    };
+    match state.commands.find(&name) {
+        Some(_) => (true, true).into_lua_multi(lua),
+        None => refusal(lua, "ERR Invalid command passed to redis.acl_check_cmd()"),
+    }
 }
 
 /// `redis.error_reply` and `redis.status_reply`. Wrong arguments are answered, not raised, as in Redis.
@@ -220,11 +276,14 @@ fn setresp(lua: &Lua, state: &State, values: &MultiValue) -> NativeResult {
     true.into_lua_multi(lua)
 }
 
-/// Every effect of a script replicates; what would keep some back is refused.
+/// Every effect of a script is recorded, whatever it asks for: nothing replicates yet that could be kept back.
 fn set_repl(lua: &Lua, values: &MultiValue) -> NativeResult {
     match values.front().and_then(convert::number) {
-        Some(3.0) => true.into_lua_multi(lua),
-        Some(_) => refusal(lua, "ERR redis.set_repl(): only REPL_ALL is supported"),
+        Some(0.0 | 1.0 | 2.0 | 3.0) => true.into_lua_multi(lua),
+        Some(_) => {
+            let text = "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.";
+            refusal(lua, text)
+        }
         None => refusal(lua, "ERR redis.set_repl() requires one argument."),
     }
 }

@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use bowline_keyspace::{CommandError, Reply, ReplyValue};
 use bowline_rt::time::now;
+use bytes::Bytes;
 use mlua::{Lua, Table, Value};
 
+use super::location::line;
 use crate::limits::{REPLY_DEPTH_MAX, SCRIPT_REPLY_ELEMENTS_MAX};
 
 /// A reply as a Lua value. An error becomes a table with the field `err`; the caller decides whether it is raised.
@@ -69,9 +71,9 @@ pub(super) fn write_reply(
     output: &mut dyn Reply,
 ) -> Result<(), CommandError> {
     if let Value::Table(table) = value
-        && let Some(text) = text_field(table, "err")
+        && let Ok(Some(text)) = text_field(table, "err")
     {
-        return Err(CommandError::Other(text.into()));
+        return Err(CommandError::Raw(Bytes::copy_from_slice(line(&text))));
     }
     Writer { resp3, elements_left: SCRIPT_REPLY_ELEMENTS_MAX, deadline, output }.value(value, 0);
     Ok(())
@@ -87,15 +89,21 @@ pub(super) fn number(value: &Value) -> Option<f64> {
     }
 }
 
-fn text_field(table: &Table, name: &str) -> Option<String> {
-    match table.raw_get::<Value>(name) {
-        Ok(Value::String(text)) => Some(text.to_string_lossy()),
-        _ => None,
+fn text_field(table: &Table, name: &str) -> mlua::Result<Option<Vec<u8>>> {
+    match table.raw_get::<Value>(name)? {
+        Value::String(text) => Ok(Some(text.as_bytes().to_vec())),
+        _ => Ok(None),
     }
 }
 
+const TOO_MUCH: &str = "ERR the reply of the script has too many elements, or takes too long";
+
 /// Writes a value. Tables that hold each other can stand for more than anybody could read: past a number of elements, a
 /// depth and a time, errors stand in for them.
+///
+/// An aggregate is counted first and written then. It holds one element at a time: each one that Rust refers to takes one
+/// of the 8,000 places that the interpreter's binding has for it. What cannot be read becomes an error in its place, so
+/// that a reply is never shorter than what the script returned.
 struct Writer<'a> {
     resp3: bool,
     elements_left: usize,
@@ -110,7 +118,7 @@ impl Writer<'_> {
             return;
         }
         let Some(left) = self.elements_left.checked_sub(1) else {
-            self.output.error("ERR the reply of the script has too many elements, or takes too long");
+            self.output.error(TOO_MUCH);
             return;
         };
         self.elements_left = left;
@@ -121,57 +129,156 @@ impl Writer<'_> {
             Value::Integer(number) => self.output.integer(*number),
             Value::Boolean(value) if self.resp3 => self.output.boolean(*value),
             Value::Boolean(true) => self.output.integer(1),
-            Value::Table(table) => self.table(table, depth),
+            Value::Table(table) => {
+                if self.late() {
+                    self.elements_left = 0;
+                }
+                if let Err(error) = self.table(table, depth) {
+                    self.unreadable(&error);
+                }
+            }
             _ => self.output.null(),
         }
     }
 
-    fn table(&mut self, table: &Table, depth: usize) {
-        if now() >= self.deadline {
-            self.elements_left = 0;
+    fn late(&self) -> bool {
+        now() >= self.deadline
+    }
+
+    fn unreadable(&mut self, error: &mlua::Error) {
+        let text = error.to_string();
+        let text = format!("ERR a part of the reply cannot be read: {text}");
+        self.output.error_bytes(line(text.as_bytes()));
+    }
+
+    fn element(&mut self, value: mlua::Result<Value>, depth: usize) {
+        match value {
+            Ok(value) => self.value(&value, depth),
+            Err(error) => self.unreadable(&error),
         }
-        let output = &mut *self.output;
-        if let Some(text) = text_field(table, "err") {
-            return output.error(&text);
+    }
+
+    /// Writes a table. An error means that nothing was written.
+    fn table(&mut self, table: &Table, depth: usize) -> mlua::Result<()> {
+        if let Some(text) = text_field(table, "err")? {
+            self.output.error_bytes(line(&text));
+        } else if let Some(text) = text_field(table, "ok")? {
+            self.output.simple_bytes(line(&text));
+        } else if let Some(number) = number(&table.raw_get("double")?) {
+            self.output.double(number);
+        } else if let Value::Table(map) = table.raw_get("map")? {
+            self.map(&map, depth)?;
+        } else if let Value::Table(set) = table.raw_get("set")? {
+            self.set(&set, depth)?;
+        } else if let Some(mut digits) = text_field(table, "big_number")? {
+            digits.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
+            self.output.big_number(&digits);
+        } else if let Some((format, text)) = verbatim(table)? {
+            self.output.verbatim(format, &text);
+        } else {
+            self.list(table, depth)?;
         }
-        if let Some(text) = text_field(table, "ok") {
-            return output.simple(&text);
+        Ok(())
+    }
+
+    /// Whether so many elements may follow; else an error is written in place of the aggregate.
+    fn admits(&mut self, elements: usize) -> bool {
+        let admitted = elements <= self.elements_left;
+        if !admitted {
+            self.output.error(TOO_MUCH);
         }
-        if let Some(number) = table.raw_get::<Value>("double").ok().as_ref().and_then(number) {
-            return output.double(number);
-        }
-        if let Ok(Value::Table(map)) = table.raw_get("map") {
-            let pairs: Vec<(Value, Value)> = map.pairs().filter_map(Result::ok).collect();
-            output.map(pairs.len());
-            for (key, value) in &pairs {
-                self.value(key, depth + 1);
-                self.value(value, depth + 1);
+        admitted
+    }
+
+    /// A list ends at its first nil, whatever comes after.
+    fn list(&mut self, table: &Table, depth: usize) -> mlua::Result<()> {
+        let mut length = 0_usize;
+        while length <= self.elements_left && !table.raw_get::<Value>(length + 1)?.is_nil() {
+            length += 1;
+            if length.is_multiple_of(COUNTED_PER_LOOK) && self.late() {
+                self.elements_left = 0;
             }
-            return;
         }
-        if let Ok(Value::Table(set)) = table.raw_get("set") {
-            let members: Vec<Value> =
-                set.pairs::<Value, Value>().filter_map(Result::ok).map(|(key, _)| key).collect();
-            output.set(members.len());
-            return members.iter().for_each(|member| self.value(member, depth + 1));
+        if self.admits(length) {
+            self.output.array(length);
+            (1..=length).for_each(|index| self.element(table.raw_get(index), depth + 1));
         }
-        if let Some(digits) = text_field(table, "big_number") {
-            return output.big_number(digits.replace(['\r', '\n'], " ").as_bytes());
+        Ok(())
+    }
+
+    /// How many keys a table has. None of them changes until it is written.
+    fn count(&mut self, table: &Table) -> mlua::Result<usize> {
+        let mut count = 0_usize;
+        for pair in table.pairs::<Value, Value>() {
+            pair?;
+            count += 1;
+            if count.is_multiple_of(COUNTED_PER_LOOK) && self.late() {
+                self.elements_left = 0;
+            }
         }
-        if let Ok(Value::Table(verbatim)) = table.raw_get("verbatim_string")
-            && let (Some(text), Some(format)) =
-                (text_field(&verbatim, "string"), text_field(&verbatim, "format"))
-        {
-            return output.verbatim(format.as_bytes().try_into().unwrap_or(*b"txt"), text.as_bytes());
+        Ok(count)
+    }
+
+    fn map(&mut self, map: &Table, depth: usize) -> mlua::Result<()> {
+        let count = self.count(map)?;
+        if !self.admits(count.saturating_mul(2)) {
+            return Ok(());
         }
-        // A list ends at its first nil, whatever comes after.
-        let items: Vec<Value> = (1..)
-            .map_while(|index: i64| table.raw_get::<Value>(index).ok().filter(|item| !item.is_nil()))
-            .collect();
-        output.array(items.len());
-        items.iter().for_each(|item| self.value(item, depth + 1));
+        self.output.map(count);
+        let mut missing = count;
+        for pair in map.pairs::<Value, Value>().map_while(Result::ok) {
+            self.value(&pair.0, depth + 1);
+            self.value(&pair.1, depth + 1);
+            missing -= 1;
+        }
+        (0..missing * 2).for_each(|_| self.output.error(UNREADABLE));
+        Ok(())
+    }
+
+    fn set(&mut self, set: &Table, depth: usize) -> mlua::Result<()> {
+        let count = self.count(set)?;
+        if !self.admits(count) {
+            return Ok(());
+        }
+        self.output.set(count);
+        let mut missing = count;
+        for pair in set.pairs::<Value, Value>().map_while(Result::ok) {
+            self.value(&pair.0, depth + 1);
+            missing -= 1;
+        }
+        (0..missing).for_each(|_| self.output.error(UNREADABLE));
+        Ok(())
     }
 }
+
+/// Stands for what was counted and could not be read then.
+const UNREADABLE: &str = "ERR a part of the reply cannot be read";
+
+/// Elements that are counted between two looks at the clock.
+const COUNTED_PER_LOOK: usize = 4_096;
+
+/// The format and the text of `{verbatim_string = {format = …, string = …}}`.
+fn verbatim(table: &Table) -> mlua::Result<Option<([u8; 3], Vec<u8>)>> {
+    let Value::Table(inner) = table.raw_get("verbatim_string")? else { return Ok(None) };
+    let (Some(text), Some(format)) = (text_field(&inner, "string")?, text_field(&inner, "format")?) else {
+        return Ok(None);
+    };
+    Ok(Some((format.as_slice().try_into().unwrap_or(*b"txt"), text)))
+}
+
+/// Whole numbers from here on have an exponent.
+const EXPONENT_FROM: u64 = 100_000_000_000_000_000;
+
+/// A number as an argument of a command: as C's `%.17g` writes it.
+pub(super) fn argument_text(value: &Value) -> Option<String> {
+    match value {
+        Value::Integer(number) if number.unsigned_abs() < EXPONENT_FROM => Some(number.to_string()),
+        value => number(value).map(|number| number_text(number, ARGUMENT_DIGITS)),
+    }
+}
+
+/// Digits of a number that is an argument.
+const ARGUMENT_DIGITS: i32 = 17;
 
 /// A number as C's `%.<digits>g` writes it.
 pub(super) fn number_text(number: f64, digits: i32) -> String {
@@ -235,7 +342,7 @@ mod tests {
         fn resp3(&self) -> bool {
             false
         }
-        fn error(&mut self, _: &str) {
+        fn error_bytes(&mut self, _: &[u8]) {
             self.one();
             self.elements -= 1;
             self.errors += 1;
@@ -244,7 +351,7 @@ mod tests {
             self.one();
             self.missing += i64::try_from(length).expect("a short list");
         }
-        fn simple(&mut self, _: &str) {}
+        fn simple_bytes(&mut self, _: &[u8]) {}
         fn integer(&mut self, _: i64) {}
         fn bulk(&mut self, _: &[u8]) {}
         fn null(&mut self) {}

@@ -1,8 +1,8 @@
 -- Runs once, when the interpreter starts. `native` are functions of the server; the result is the runner of scripts.
 local native = ...
 local collectgarbage, error, getmetatable, pcall, rawget, rawset = collectgarbage, error, getmetatable, pcall, rawget, rawset
-local setmetatable, tostring, type, floor = setmetatable, tostring, type, math.floor
-local concat, select, setfenv = table.concat, select, setfenv
+local setmetatable, tostring, tonumber, type, floor = setmetatable, tostring, tonumber, type, math.floor
+local concat, next, select, setfenv = table.concat, next, select, setfenv
 
 -- Errors that the server raises are tables or userdata; scripts expect text, as from Redis' pcall.
 local function as_text(ok, problem, ...)
@@ -70,8 +70,25 @@ end
 -- string: the native functions count their steps; methods of strings must find them too.
 local string = string
 string.dump, string.gfind = nil, nil
-for _, name in ipairs({ 'find', 'match', 'gmatch', 'gsub' }) do
+for _, name in ipairs({ 'find', 'match', 'gsub' }) do
   string[name] = wrap(native[name])
+end
+local gmatch_arguments = wrap(native.gmatch)
+string.gmatch = function(...)
+  local subject, pattern = gmatch_arguments(...)
+  local position = 0
+  local function advance(ok, next_position, ...)
+    if not ok then
+      error(next_position, 3)
+    end
+    position = next_position
+    return ...
+  end
+  return function()
+    if position then
+      return advance(native.gmatch_step(subject, pattern, position))
+    end
+  end
 end
 local repeat_string = string.rep
 string.rep = function(text, count)
@@ -83,38 +100,83 @@ string.rep = function(text, count)
 end
 getmetatable('').__metatable = false
 
--- table: what moves a long table's items takes long in C, where the hook does not run.
+-- table: what moves a long table's items takes long in C, where the hook does not run. The length of a table with holes
+-- can be any of its ends, so a table of a few items can be as long as a number.
 local long = 4096
 local table_copy = {}
 for name, value in pairs(table) do
   table_copy[name] = value
 end
-local function tick_if_long(target)
-  if type(target) == 'table' and #target > long then
-    native.tick()
-  end
+local function is_long(target)
+  return type(target) == 'table' and #target > long
 end
 table_copy.insert = function(target, ...)
-  if select('#', ...) > 1 then
-    tick_if_long(target)
+  local position, value = ...
+  local at = type(target) == 'table' and select('#', ...) == 2 and tonumber(position)
+  if not at then
+    return table.insert(target, ...)
   end
-  return table.insert(target, ...)
+  at = floor(at)
+  -- Lua 5.1 would move what is there down to any position. Beyond the end nothing moves.
+  if not (at >= 1 and at < 2 ^ 31) then
+    error('bad argument #2 to \'insert\' (position out of bounds)', 2)
+  end
+  if not is_long(target) then
+    return table.insert(target, at, value)
+  end
+  for index = #target, at, -1 do
+    rawset(target, index + 1, rawget(target, index))
+  end
+  rawset(target, at, value)
 end
 table_copy.remove = function(target, ...)
-  if select('#', ...) > 0 then
-    tick_if_long(target)
+  local position = is_long(target) and tonumber((...))
+  if not position then
+    return table.remove(target, ...)
   end
-  return table.remove(target, ...)
+  local length, at = #target, floor(position)
+  if not (at >= 1 and at <= length) then
+    return
+  end
+  local removed = rawget(target, at)
+  for index = at, length - 1 do
+    rawset(target, index, rawget(target, index + 1))
+  end
+  rawset(target, length, nil)
+  return removed
 end
 table_copy.concat = function(target, ...)
-  tick_if_long(target)
+  if is_long(target) then
+    native.tick()
+  end
   return concat(target, ...)
+end
+table_copy.foreach = function(target, body)
+  for key, value in next, target do
+    local result = body(key, value)
+    if result ~= nil then
+      return result
+    end
+  end
+end
+table_copy.foreachi = function(target, body)
+  for index = 1, #target do
+    local result = body(index, rawget(target, index))
+    if result ~= nil then
+      return result
+    end
+  end
 end
 local function ascending(left, right)
   return left < right
 end
 -- Some orders take C's sort a time that grows with the square of the length: a comparison in Lua can be stopped.
 table_copy.sort = function(target, before)
+  if before and is_long(target) then
+    return table.sort(target, function(left, right)
+      return before(left, right)
+    end)
+  end
   return table.sort(target, before or ascending)
 end
 
@@ -122,18 +184,26 @@ local math_copy = {}
 for name, value in pairs(math) do
   math_copy[name] = value
 end
-math_copy.random = function(low, high)
+math_copy.random = function(...)
+  local count = select('#', ...)
   local drawn = native.draw()
-  if low == nil then
+  if count == 0 then
     return drawn
+  elseif count > 2 then
+    error('wrong number of arguments', 2)
   end
-  if high == nil then
-    low, high = 1, low
+  local low, high = 1, tonumber((select(count, ...)))
+  if count == 2 then
+    low = tonumber((...))
   end
+  if not (low and high) then
+    error('bad argument to \'random\' (number expected)', 2)
+  end
+  low, high = floor(low), floor(high)
   if low > high then
-    error('bad argument to \'random\' (interval is empty)', 2)
+    error('bad argument #' .. count .. ' to \'random\' (interval is empty)', 2)
   end
-  return floor(low + drawn * (high - low + 1))
+  return floor(drawn * (high - low + 1)) + low
 end
 math_copy.randomseed = function(seed)
   native.seed(seed)
@@ -166,8 +236,14 @@ local redis = {
   debug = function() end,
 }
 
+-- Both are written out: a further level of calls would be named as the place of an error.
 redis.call = function(...)
-  local ok, value = native.call(...)
+  local count, ok, value = select('#', ...), nil, nil
+  if count > native.direct_arguments_max then
+    ok, value = native.call_list({ ... }, count)
+  else
+    ok, value = native.call(...)
+  end
   if ok then
     return value
   end
@@ -175,12 +251,19 @@ redis.call = function(...)
 end
 
 redis.pcall = function(...)
-  local _, value = native.call(...)
+  local count, _, value = select('#', ...), nil, nil
+  if count > native.direct_arguments_max then
+    _, value = native.call_list({ ... }, count)
+  else
+    _, value = native.call(...)
+  end
   return value
 end
 
 -- These report errors as Redis does: as a table without a position.
-for _, name in ipairs({ 'log', 'sha1hex', 'setresp', 'error_reply', 'status_reply', 'set_repl' }) do
+for _, name in ipairs({
+  'acl_check_cmd', 'log', 'sha1hex', 'setresp', 'error_reply', 'status_reply', 'set_repl',
+}) do
   local body = native[name]
   redis[name] = function(...)
     local ok, value = body(...)
@@ -225,12 +308,18 @@ setmetatable(globals, {
 
 local environment_metatable = { __index = globals, __newindex = refuse, __metatable = false }
 
+-- Slot → function of the scripts that are kept.
+local known = native.known
+
 -- A fresh environment for each run: no script sees the globals of another.
-return function(script, keys, values)
+return function(slot, keys, values)
+  local script = known[slot]
   -- With room for the third: growing costs as much as the rest.
   environment = { KEYS = keys, ARGV = values, _G = false }
   environment._G = environment
   setmetatable(environment, environment_metatable)
   setfenv(script, environment)
-  return pcall(script)
+  -- Of several results the first counts.
+  local ok, value = pcall(script)
+  return ok, value
 end

@@ -1,6 +1,5 @@
 //! `string.find`, `match`, `gmatch` and `gsub` over [`Matcher`], which counts its steps.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use mlua::{IntoLua, IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value};
@@ -35,8 +34,13 @@ type Found = Result<MultiValue, Failure>;
 /// Puts the functions into `native`.
 pub(super) fn register(lua: &Lua, native: &Table, state: &Rc<State>) -> mlua::Result<()> {
     type Body = fn(&Lua, &Rc<State>, &MultiValue) -> Found;
-    let bodies: [(&str, Body); 4] =
-        [("find", find), ("match", first_match), ("gmatch", gmatch), ("gsub", gsub)];
+    let bodies: [(&str, Body); 5] = [
+        ("find", find),
+        ("match", first_match),
+        ("gmatch", gmatch),
+        ("gmatch_step", gmatch_step),
+        ("gsub", gsub),
+    ];
     for (name, body) in bodies {
         let state = state.clone();
         let function = lua
@@ -94,17 +98,26 @@ fn anchored(pattern: &[u8]) -> (bool, &[u8]) {
     }
 }
 
-/// The first match at or after `from`: its span and captures.
-fn search(
+/// A match: its span and captures.
+type Hit = (usize, usize, Vec<Capture>);
+
+/// The first match at or after `from`.
+fn search(state: &State, subject: &[u8], pattern: &[u8], from: usize) -> Result<Option<Hit>, PatternError> {
+    let (anchor, body) = anchored(pattern);
+    let last = if anchor { from } else { subject.len() };
+    search_between(state, subject, body, from, last)
+}
+
+/// The first match that starts in a range; the pattern is without its anchor.
+fn search_between(
     state: &State,
     subject: &[u8],
-    pattern: &[u8],
+    body: &[u8],
     from: usize,
-) -> Result<Option<(usize, usize, Vec<Capture>)>, PatternError> {
-    let (anchor, body) = anchored(pattern);
+    last: usize,
+) -> Result<Option<Hit>, PatternError> {
     let mut steps_left = state.pattern_steps_left.get();
     let mut matcher = Matcher::new(subject, body, &mut steps_left);
-    let last = if anchor { from } else { subject.len() };
     let mut outcome = Ok(None);
     for start in from..=last {
         match matcher.match_at(start) {
@@ -199,29 +212,32 @@ fn first_match(lua: &Lua, state: &Rc<State>, arguments: &MultiValue) -> Found {
     }
 }
 
-fn gmatch(lua: &Lua, state: &Rc<State>, arguments: &MultiValue) -> Found {
+/// The arguments of `gmatch`, judged: the iterator over them is made in `sandbox.lua`, because one of Rust's would hold
+/// both until it is collected as garbage.
+fn gmatch(lua: &Lua, _: &Rc<State>, arguments: &MultiValue) -> Found {
     let (subject, pattern) =
         (text_argument(lua, arguments, 0, "gmatch")?, text_argument(lua, arguments, 1, "gmatch")?);
-    let (state, next) = (state.clone(), Cell::new(0_usize));
-    let iterator = lua.create_function(move |lua, _: MultiValue| {
-        let (subject, pattern) = (subject.as_bytes(), pattern.as_bytes());
-        if next.get() > subject.len() {
-            return Ok(MultiValue::new());
-        }
-        match search(&state, &subject, &pattern, next.get()) {
-            Err(error) => Err(mlua::Error::runtime(error.to_string())),
-            Ok(None) => {
-                next.set(usize::MAX);
-                Value::Nil.into_lua_multi(lua)
-            }
-            Ok(Some((start, end, found))) => {
-                // An empty match must not come again.
-                next.set(if end == start { end + 1 } else { end });
-                Ok(MultiValue::from_vec(captures(lua, &subject, (start, end), &found)?))
-            }
-        }
-    })?;
-    Ok(iterator.into_lua_multi(lua)?)
+    Ok((subject, pattern).into_lua_multi(lua)?)
+}
+
+/// One step of `gmatch` from a position (from 0): the next position and the captures, or nothing at the end. The pattern
+/// has no anchor: `^` stands for itself.
+fn gmatch_step(lua: &Lua, state: &Rc<State>, arguments: &MultiValue) -> Found {
+    let (subject, pattern) =
+        (text_argument(lua, arguments, 0, "gmatch")?, text_argument(lua, arguments, 1, "gmatch")?);
+    let from = match arguments.get(2) {
+        Some(value) => lua.coerce_integer(value.clone())?.and_then(|from| usize::try_from(from).ok()),
+        None => None,
+    };
+    let (subject, pattern) = (subject.as_bytes(), pattern.as_bytes());
+    let Some(from) = from.filter(|&from| from <= subject.len()) else { return Ok(MultiValue::new()) };
+    let Some((start, end, found)) = search_between(state, &subject, &pattern, from, subject.len())? else {
+        return Ok(MultiValue::new());
+    };
+    let mut values = captures(lua, &subject, (start, end), &found)?;
+    // An empty match must not come again.
+    values.insert(0, count(if end == start { end + 1 } else { end }));
+    Ok(MultiValue::from_vec(values))
 }
 
 fn gsub(lua: &Lua, state: &Rc<State>, arguments: &MultiValue) -> Found {

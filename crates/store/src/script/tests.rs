@@ -12,6 +12,7 @@ use super::*;
 struct Bench {
     scripts: Scripts,
     keyspace: Rc<RefCell<Keyspace>>,
+    resp3: bool,
 }
 
 impl Bench {
@@ -21,7 +22,7 @@ impl Bench {
         let scripts = Scripts::new(keyspace.clone(), Rc::new(CommandTable::new())).expect("an interpreter");
         // The real bound takes seconds in a debug build.
         scripts.state.pattern_steps_max.set(100_000);
-        Self { scripts, keyspace }
+        Self { scripts, keyspace, resp3: false }
     }
 
     fn run_source(&self, source: Source<'_>, limit: Duration) -> String {
@@ -33,10 +34,11 @@ impl Bench {
             values: &values,
             database: 0,
             read_only: false,
+            full: self.keyspace.borrow().is_full(),
             started: bowline_rt::time::now(),
             time_limit: limit,
         };
-        let mut tree = ReplyTree::new(false);
+        let mut tree = ReplyTree::new(self.resp3);
         self.keyspace.borrow_mut().effects.begin();
         let outcome = self.scripts.run(&invocation, &mut tree);
         self.keyspace.borrow_mut().effects.end();
@@ -307,4 +309,241 @@ fn tables_work_as_they_do_in_lua() {
         let digest = sha1(text.as_bytes());
         check(text, &format!("-ERR {problem} script: {digest}, on @user_script:1."));
     }
+}
+
+/// The interpreter's binding can refer to 8,000 values at once; a reply and its scripts have more.
+#[test]
+fn a_reply_has_all_its_elements_whatever_their_number() {
+    let mut bench = Bench::new();
+    for number in 0..5_000 {
+        bench.scripts.load(format!("return {number}").as_bytes()).expect("it compiles");
+    }
+    let elements = |bench: &Bench, text: &str| {
+        let answer = bench.run(text);
+        assert!(!answer.contains("ERR"), "{text}: {}", &answer[..answer.len().min(200)]);
+        answer.split(' ').count()
+    };
+    for count in [7_000, 10_000, 1_000_000] {
+        let text = format!("local t = {{}} for i = 1, {count} do t[i] = 'x' end return t");
+        assert_eq!(elements(&bench, &text), count);
+        let text = format!("local t = {{}} for i = 1, {count} do t[i] = {{}} end return t");
+        assert_eq!(elements(&bench, &text), count);
+    }
+    let map = "redis.setresp(3) local t = {} for i = 1, 10000 do t['k' .. i] = 'v' .. i end return {map = t}";
+    assert_eq!(elements(&bench, map), 20_000);
+    let set = "redis.setresp(3) local t = {} for i = 1, 10000 do t['k' .. i] = true end return {set = t}";
+    assert_eq!(elements(&bench, set), 10_000);
+    bench.resp3 = true;
+    assert!(bench.run(map).matches("Bulk").count() == 20_000);
+    assert!(bench.run(set).matches("Bulk").count() == 10_000);
+    assert_eq!(
+        bench.run_source(Source::Digest(sha1(b"return 4999").as_bytes()), Duration::from_secs(1)),
+        "4999"
+    );
+}
+
+#[test]
+fn a_command_of_a_script_takes_as_many_arguments_as_lua_can_pass() {
+    let text = "local t = {} for i = 1, 7998 do t[i] = 'f' .. i end
+        local added = redis.call('hset', KEYS[1], unpack(t))
+        return {added, redis.call('hlen', KEYS[1]), redis.call('hget', KEYS[1], 'f7997')}";
+    check(text, "[3999 3999 f7998]");
+    check("local t = {} for i = 1, 100 do t[i] = 'f' end return redis.pcall('mget', unpack(t))[100]", "nil");
+    let raised = Bench::new()
+        .run("local t = {} for i = 1, 99 do t[i] = i end t[50] = {} return redis.call('mget', unpack(t))");
+    assert!(
+        raised.starts_with("-ERR Lua redis lib command arguments must be strings or integers"),
+        "{raised}"
+    );
+}
+
+#[test]
+fn iterators_of_gmatch_cost_no_place_until_they_are_garbage() {
+    let text = "local kept, seen, subject = {}, 0, ('ab '):rep(700000)
+        for i = 1, 20000 do
+            kept[i] = subject:gmatch('%a+')
+            kept[i]()
+            if kept[i]() == 'ab' then seen = seen + 1 end
+        end
+        return seen";
+    let bench = Bench::new();
+    bench.scripts.state.pattern_steps_max.set(PATTERN_STEPS_MAX);
+    assert_eq!(bench.run(text), "20000");
+    check(
+        "local r = {} for k, v in ('a=1, b=2'):gmatch('(%w+)=(%w+)') do r[#r + 1] = k .. v end return r",
+        "[a1 b2]",
+    );
+    check("local r = 0 for p in ('abc'):gmatch('()') do r = r + p end return r", "10");
+    check("local r = 0 for _ in ('a^a'):gmatch('^a') do r = r + 1 end return r", "1");
+    check("local f = ('a'):gmatch('b') return {select('#', f()), select('#', f())}", "[0 0]");
+    let failed = Bench::new().run("\n\nfor _ in ('a'):gmatch('[') do end");
+    assert!(failed.contains("malformed pattern (missing ']')"), "{failed}");
+}
+
+#[test]
+fn a_table_with_a_false_end_does_not_hang_the_store() {
+    for text in [
+        "return table.insert({}, -2147483647, 0)",
+        "return table.insert({1, 2}, 0, 0)",
+        "return table.insert({}, 0/0, 0)",
+    ] {
+        let answer = Bench::new().run(text);
+        assert!(answer.contains("position out of bounds"), "{text}: {answer}");
+    }
+    check("local t = {1} table.insert(t, 5, 'x') return t[5]", "x");
+    check(
+        "local t = {} for i = 1, 5000 do t[i] = i end table.insert(t, 2, 'x') return {t[1], t[2], t[3], t[5001], #t}",
+        "[1 x 2 5000 5001]",
+    );
+    check(
+        "local t = {} for i = 1, 5000 do t[i] = i end return {table.remove(t, 2), t[1], t[2], t[4999], #t}",
+        "[2 1 3 5000 4999]",
+    );
+    check("local t = {} for i = 1, 5000 do t[i] = i end return {table.remove(t), #t}", "[5000 4999]");
+    let holes = "local t = {} for i = 0, 30 do t[2 ^ i] = i end ";
+    for rest in [
+        "while true do table.insert(t, 1, 0) end",
+        "while true do table.remove(t, 1) end",
+        "while true do table.foreachi(t, type) end",
+        "while true do pcall(table.sort, t, rawequal) end",
+    ] {
+        let bench = Bench::new();
+        let started = bowline_rt::time::now();
+        let text = format!("{holes}{rest}");
+        let answer = bench.run_source(Source::Text(text.as_bytes()), Duration::from_millis(50));
+        assert!(answer.contains("ran longer than 50 ms"), "{text}: {answer}");
+        assert!(bowline_rt::time::now() - started < Duration::from_secs(5), "{text}");
+    }
+}
+
+/// As in Redis: a script must not end half-way because it has filled the memory itself.
+#[test]
+fn only_the_first_write_of_a_script_is_refused_for_memory() {
+    let bench = Bench::new();
+    bench.keyspace.borrow_mut().set_memory_max_bytes(1_000);
+    let text =
+        "for i = 1, 100 do redis.call('set', 'k' .. i, ('x'):rep(100)) end return redis.call('dbsize')";
+    assert_eq!(bench.run(text), "100");
+    let refused = bench.run("redis.call('set', 'more', 1)");
+    assert!(refused.starts_with("-OOM command not allowed when used memory > 'maxmemory'."), "{refused}");
+    assert_eq!(bench.run("redis.call('del', 'k1') return redis.call('set', 'more', 1)"), "+OK");
+    assert_eq!(bench.run("#!lua flags=allow-oom\nreturn redis.call('set', 'more', 1)"), "+OK");
+    let refused = bench.run("#!lua\nreturn 1");
+    assert!(refused.starts_with("-OOM allow-oom flag is not set on the script"), "{refused}");
+}
+
+#[test]
+fn a_reply_that_is_too_large_for_a_script_is_an_error() {
+    let bench = Bench::new();
+    let text = "redis.call('set', 'large', ('x'):rep(30000000))
+        return redis.call('mget', 'large', 'large', 'large', 'large', 'large')";
+    let answer = bench.run(text);
+    assert!(answer.starts_with("-ERR the reply of the command is too large for a script"), "{answer}");
+}
+
+#[test]
+fn lines_of_scripts_keep_their_bytes_and_are_cut() {
+    let bench = Bench::new();
+    let bytes = |text: &str| {
+        let mut output = crate::output::Output::new();
+        let invocation = Invocation {
+            source: Source::Text(text.as_bytes()),
+            keys: &[],
+            values: &[],
+            database: 0,
+            read_only: false,
+            full: false,
+            started: bowline_rt::time::now(),
+            time_limit: Duration::from_secs(60),
+        };
+        if let Err(error) = bench.scripts.run(&invocation, &mut output) {
+            error.write(&mut output);
+        }
+        output.buffer.to_vec()
+    };
+    assert_eq!(bytes("return {ok = '\\255\\1'}"), b"+\xff\x01\r\n");
+    assert_eq!(bytes("return {err = 'E \\255'}"), b"-E \xff\r\n");
+    assert_eq!(bytes("return {{err = 'E \\255'}}"), b"*1\r\n-E \xff\r\n");
+    assert_eq!(bytes("return {big_number = '1\\255'}"), b"$2\r\n1\xff\r\n");
+    assert_eq!(bytes("return {verbatim_string = {format = 'txt', string = '\\255'}}"), b"$1\r\n\xff\r\n");
+    assert!(bytes("error('\\255', 0)").starts_with(b"-ERR \xff script: "));
+    for text in ["return {err = ('x'):rep(1e6)}", "return {ok = ('x'):rep(1e6)}", "error(('x'):rep(1e6))"] {
+        let length = bytes(text).len();
+        assert!((4_000..5_000).contains(&length), "{text}: {length}");
+    }
+}
+
+#[test]
+fn numbers_become_arguments_as_in_c() {
+    for (number, text) in [
+        ("1e17", "1e+17"),
+        ("99999999999999984", "99999999999999984"),
+        ("2^53", "9007199254740992"),
+        ("-1e17", "-1e+17"),
+        ("0.1", "0.10000000000000001"),
+        ("-0.0", "-0"),
+        ("1e300", "1.0000000000000001e+300"),
+    ] {
+        check(&format!("redis.call('set', 'n', {number}) return redis.call('get', 'n')"), text);
+    }
+}
+
+#[test]
+fn random_numbers_go_on_from_run_to_run_and_follow_a_seed() {
+    let bench = Bench::new();
+    let draw = "return {math.random(1000000), math.random(1000000)}";
+    assert_ne!(bench.run(draw), bench.run(draw));
+    let seeded = format!("math.randomseed(5) {draw}");
+    let first = bench.run(&seeded);
+    bench.run(draw);
+    assert_eq!(bench.run(&seeded), first);
+    check("local x = math.random(3, 5) return x >= 3 and x <= 5 and math.random() < 1", "1");
+    for (text, problem) in [
+        ("local x = math.random(0)", "user_script:1: bad argument #1 to 'random' (interval is empty)"),
+        ("local x = math.random(5, 1)", "user_script:1: bad argument #2 to 'random' (interval is empty)"),
+        ("local x = math.random(1, 2, 3)", "user_script:1: wrong number of arguments"),
+    ] {
+        let digest = sha1(text.as_bytes());
+        check(text, &format!("-ERR {problem} script: {digest}, on @user_script:1."));
+    }
+}
+
+#[test]
+fn scripts_ask_about_commands_and_set_what_replicates() {
+    check("return redis.call('command', 'count') > 50", "1");
+    check("return redis.call('command', 'info', 'get')[1][1]", "get");
+    check("return redis.acl_check_cmd('get', 'k')", "1");
+    check("redis.set_repl(redis.REPL_NONE) redis.set_repl(redis.REPL_AOF) return 1", "1");
+    for (text, problem) in [
+        ("redis.acl_check_cmd()", "ERR Please specify at least one argument for this redis lib call"),
+        ("redis.acl_check_cmd('nope')", "ERR Invalid command passed to redis.acl_check_cmd()"),
+        ("redis.call('object', 'foo', 'k')", "ERR Unknown Redis command called from script"),
+        ("redis.call('object', 'encoding')", "ERR Wrong number of args calling Redis command from script"),
+        ("redis.call('config', 'get', 'x')", "ERR This Redis command is not allowed from script"),
+    ] {
+        let digest = sha1(text.as_bytes());
+        check(text, &format!("-{problem} script: {digest}, on @user_script:1."));
+    }
+}
+
+/// What compiling took is counted, not the text: code takes several times as much.
+#[test]
+fn kept_scripts_leave_memory_to_the_one_that_runs() {
+    let bench = Bench::new();
+    let body = "1,".repeat(1_000_000);
+    for number in 0..20 {
+        assert_eq!(bench.run(&format!("local t = {{{body}}} return {number}")), number.to_string());
+        assert!(bench.scripts.memory() < 100 * 1024 * 1024, "{} bytes", bench.scripts.memory());
+    }
+    assert_eq!(bench.run("return #('x'):rep(15000000)"), "15000000");
+    let mut refused = None;
+    for number in 0..20 {
+        refused = bench.scripts.load(format!("local t = {{{body}}} return {number}").as_bytes()).err();
+        if refused.is_some() {
+            break;
+        }
+    }
+    let refused = refused.expect("there is a bound").to_string();
+    assert_eq!(refused, "ERR too many scripts are loaded: use SCRIPT FLUSH");
+    assert_eq!(bench.run("return #('x'):rep(15000000)"), "15000000");
 }
