@@ -20,7 +20,8 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Tunnels of all agents together.
     pub tunnels: Tunnels,
-    /// Why the list of gateways may be old or incomplete, if that is so: the store did not say which there are.
+    /// Why something may be old or missing, if that is so: the store did not say which gateways there are, or a gateway has
+    /// more agents than it can list.
     pub incomplete: Option<String>,
 }
 

@@ -142,6 +142,8 @@ impl Server {
         let admin = spawn("admin", bowline_api::serve(listener, acceptor, admin_router, admin_stop.clone()));
         let watch = watch_store(parts.client.clone(), parts.registry.clone(), parts.store_seen.clone());
         let watch = spawn("store watch", watch);
+        let successor =
+            spawn("successor watch", watch_successor(parts.registry.clone(), parts.gateway.clone()));
         let expiry = spawn("certificates", expiry::warn_daily(plan.reload()));
 
         let entries_stop = CancellationToken::new();
@@ -165,6 +167,7 @@ impl Server {
         }
         drop((entries, tunnels));
         watch.abort();
+        successor.abort();
         expiry.abort();
         admin_stop.cancel();
         if let Err(error) = admin.await {
@@ -215,6 +218,12 @@ async fn watch_store(client: Client, registry: Registry, seen: Arc<AtomicBool>) 
         }
         bowline_rt::time::sleep(GATEWAYS_PERIOD).await;
     }
+}
+
+/// A gateway whose name another process has taken is found by nobody: its agents are better off elsewhere.
+async fn watch_successor(registry: Registry, gateway: Gateway) {
+    registry.until_superseded().await;
+    gateway.hand_over();
 }
 
 fn serve_entries(

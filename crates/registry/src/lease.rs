@@ -3,22 +3,32 @@
 //! A store that answers and takes no writes (a full disk, no memory, a replica) forgets everybody when their leases pass, and
 //! then says "nobody" for every target. Whether such an answer can be believed is told by the one entry that must be there.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use bowline_rt::time::{Instant, now, timeout};
+use tokio::sync::watch;
 
 /// The lease of this gateway's own entry.
-#[derive(Debug, Default)]
-pub(crate) struct OwnLease(Mutex<Option<Instant>>);
+#[derive(Debug)]
+pub(crate) struct OwnLease(watch::Sender<Option<Instant>>);
+
+impl Default for OwnLease {
+    fn default() -> Self {
+        Self(watch::Sender::new(None))
+    }
+}
 
 impl OwnLease {
     /// A write that was sent at `sent_at` has renewed it for `ttl`.
     pub(crate) fn renewed(&self, sent_at: Instant, ttl: Duration) {
-        let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *until = (*until).max(Some(sent_at + ttl));
+        self.0.send_modify(|until| *until = (*until).max(Some(sent_at + ttl)));
     }
 
-    /// Whether the store still keeps the entry, if it does what it promised.
-    pub(crate) fn holds(&self, now: Instant) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| now < until)
+    /// Whether the store keeps the entry, if it does what it promised. One that does not is given `patience`: a gateway that has
+    /// just started has its first write on the way. Cancel safe.
+    pub(crate) async fn holds(&self, patience: Duration) -> bool {
+        let mut until = self.0.subscribe();
+        let held = until.wait_for(|until| until.is_some_and(|until| now() < until));
+        timeout(patience, held).await.is_ok()
     }
 }

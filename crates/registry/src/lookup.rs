@@ -70,8 +70,7 @@ pub(crate) struct Lookup {
     backend: Arc<dyn Backend>,
     own_lease: Arc<OwnLease>,
     state: Mutex<State>,
-    /// A read ends by then on its own; this bound is for one that does not.
-    wait_max: Duration,
+    read_timeout: Duration,
     pub(crate) counters: LookupCounters,
 }
 
@@ -83,7 +82,7 @@ impl Lookup {
             backend: Arc::clone(&publisher.backend),
             own_lease: Arc::clone(&publisher.own_lease),
             state: Mutex::new(State { routes, reads: BTreeMap::new(), gateways: None }),
-            wait_max: settings.read_timeout + LATE_SLACK,
+            read_timeout: settings.read_timeout,
             counters: LookupCounters::default(),
         }
     }
@@ -178,15 +177,16 @@ impl Lookup {
     async fn read_store(&self, target: &Target) -> Outcome {
         self.counters.store_reads.fetch_add(1, Ordering::Relaxed);
         let request = ReadRequest { key: target_key(target), field: None, entries_max: HOLDERS_MAX };
-        // Without this bound a store that swallows a read would keep its target from ever being read again.
-        let listing = match time::timeout(self.wait_max, self.backend.read(request)).await {
+        // It ends by then on its own. Without this bound a read that does not would keep its target from ever being read again.
+        let limit = self.read_timeout + LATE_SLACK;
+        let listing = match time::timeout(limit, self.backend.read(request)).await {
             Ok(listing) => listing?,
             Err(elapsed) => return Err(LookupError::Store(Arc::new(elapsed))),
         };
         let holders: Holders =
             listing.entries.iter().filter_map(|(field, value)| parse_holder(field, value)).collect();
         // "Nobody" is true only of a store that keeps what it is told.
-        if holders.is_empty() && !self.own_lease.holds(time::now()) {
+        if holders.is_empty() && !self.own_lease.holds(self.read_timeout).await {
             return Err(LookupError::Forgetful);
         }
         Ok(holders)

@@ -107,6 +107,7 @@ impl Inner {
             agents: Vec::new(),
             store_up: self.directory.store_up(),
             registry_pending: self.directory.pending() as u64,
+            agents_attached: self.agents.len() as u64,
         };
         let mut bytes = status.encoded_len();
         for session in self.agents.all() {

@@ -49,6 +49,7 @@ impl Plane for Shown {
 fn status_of(asked: &GatewayId, zone: &ZoneName, own_address: &str, report: ZoneReport) -> Status {
     let mut gateways = Vec::new();
     let mut agents = Vec::new();
+    let mut left_out = Vec::new();
     for GatewayReport { gateway, address, status } in report.gateways {
         let address = if gateway == *asked { own_address.to_owned() } else { address };
         match status {
@@ -56,13 +57,21 @@ fn status_of(asked: &GatewayId, zone: &ZoneName, own_address: &str, report: Zone
                 // A store that has just not answered this gateway is not up, whatever the state of the connection.
                 status.store_up &= gateway != *asked || report.incomplete.is_none();
                 gateways.push(reachable(&gateway, address, &status));
+                let listed = status.agents.len() as u64;
+                if listed < status.agents_attached {
+                    left_out.push(format!(
+                        "gateway {gateway} lists {listed} of its {} agents",
+                        status.agents_attached
+                    ));
+                }
                 agents.extend(status.agents.into_iter().map(|agent| attached(&gateway, agent)));
             }
             Err(error) => gateways.push(unreachable(&gateway, zone, address, error)),
         }
     }
     let mut status = Status::new(asked.to_string(), gateways, agents);
-    status.incomplete = report.incomplete;
+    left_out.splice(0..0, report.incomplete);
+    status.incomplete = (!left_out.is_empty()).then(|| left_out.join("; "));
     status
 }
 
@@ -78,7 +87,7 @@ fn reachable(name: &GatewayId, address: String, status: &bowline_proto::v1::Gate
         version: status.version.clone(),
         uptime_ms: status.uptime_ms,
         streams: status.streams,
-        agents: status.agents.len() as u64,
+        agents: status.agents_attached,
         store_up: status.store_up,
         registry_pending: status.registry_pending,
     }
@@ -143,6 +152,7 @@ mod tests {
             gateway: "g1".into(),
             epoch: vec![1; 16],
             agents: vec![agent],
+            agents_attached: 3,
             draining: true,
             store_up: true,
             ..Default::default()
@@ -153,12 +163,14 @@ mod tests {
         ];
         let zone: ZoneName = "z".parse().expect("a name");
         let silent = ZoneReport { gateways: gateways.clone(), incomplete: Some("no answer".into()) };
-        assert!(!status_of(&name("g1"), &zone, "h:1", silent).gateways[0].store_up);
+        let status = status_of(&name("g1"), &zone, "h:1", silent);
+        assert!(!status.gateways[0].store_up);
+        assert_eq!(status.incomplete.as_deref(), Some("no answer; gateway g1 lists 1 of its 3 agents"));
         let report = ZoneReport { gateways, incomplete: None };
         let status = status_of(&name("g1"), &zone, "h:1", report);
         assert!(status.gateways[0].store_up);
         assert_eq!(status.gateways[0].state, State::Draining);
-        assert_eq!((status.gateways[0].address.as_str(), status.gateways[0].agents), ("h:1", 1));
+        assert_eq!((status.gateways[0].address.as_str(), status.gateways[0].agents), ("h:1", 3));
         assert_eq!(status.gateways[1].error.as_deref(), Some("refused"));
         assert!(!status.gateways[1].reachable);
         assert_eq!(status.agents[0].epoch, "07".repeat(16));

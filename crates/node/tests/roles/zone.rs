@@ -72,9 +72,13 @@ async fn gateway_with(more: &str, name: &str, store: SocketAddr) -> (Addresses, 
 }
 
 fn agent(demo: SocketAddr, join: &[SocketAddr]) -> Running<()> {
+    agent_with("", demo, join)
+}
+
+fn agent_with(more: &str, demo: SocketAddr, join: &[SocketAddr]) -> Running<()> {
     let join: Vec<String> = join.iter().map(|address| format!("'{address}'")).collect();
     let text = format!(
-        "name = 'edge-1'\ndrain_grace = '1s'\njoin = [{}]\n[[service]]\nname = 'demo'\naddress = '{demo}'\n",
+        "{more}name = 'edge-1'\ndrain_grace = '1s'\njoin = [{}]\n[[service]]\nname = 'demo'\naddress = '{demo}'\n",
         join.join(", ")
     );
     let plan = plan!(AgentPlan, AgentConfig, text);
@@ -165,6 +169,44 @@ async fn a_gateway_without_its_store_is_not_ready_and_says_why() {
     let seen = status(addresses.admin).await;
     assert!(seen.incomplete.is_some() && !seen.gateways[0].store_up, "{seen:?}");
     running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_lost_its_name_hands_its_agents_over() {
+    let (store, running_store) = store().await;
+    let short = "registry = { ttl = '6s' }\n";
+    let (old, running_old) = gateway_with(short, "g1", store).await;
+    let (other, running_other) = gateway_with(short, "g2", store).await;
+    let demo = Demo::start("edge-1".parse().expect("a name")).await.expect("a service");
+    let demo_address = demo.address();
+    let running_demo = Running::start(|stop| spawn("demo", demo.run(stop)));
+    let running_agent = agent_with("connections = 2\n", demo_address, &[old.agents, other.agents]);
+    let attached_to = async |admin| {
+        let seen = status(admin).await;
+        seen.agents.into_iter().map(|agent| agent.gateway).collect::<Vec<_>>()
+    };
+    until("the agent is attached to both", async || {
+        (attached_to(other.admin).await == ["g1", "g2"]).then_some(())
+    })
+    .await;
+
+    let (successor, running_successor) = gateway_with(short, "g1", store).await;
+    let readiness = async || get(old.admin, "admin", "/readyz").await;
+    until("it has lost its name", async || (readiness().await.status() == 503).then_some(())).await;
+    assert!(text(&readiness().await).contains("another process has taken this gateway's name"));
+    until("the agent has left it", async || {
+        text(&get(old.admin, "admin", "/metrics").await).contains("bowline_tunnel_agents 0").then_some(())
+    })
+    .await;
+    assert_eq!(attached_to(successor.admin).await, ["g2"]);
+    assert_eq!(get(successor.http, "demo.svc.bowline", "/").await.status(), 200);
+
+    running_agent.end().await;
+    for gateway in [running_old, running_other, running_successor] {
+        gateway.end().await;
+    }
+    running_demo.end().await;
+    running_store.end().await;
 }
 
 /// Load balancers see that a gateway is about to go while it still takes what they send.
