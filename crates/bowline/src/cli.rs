@@ -174,6 +174,7 @@ mod tests {
         check("bowline store --listen 127.0.0.1:6379 --log-format json", true);
         check("bowline forward ssh --listen 127.0.0.1:2222", true);
         check("bowline forward ssh --agent edge-1 --stdio", true);
+        check("bowline forward ssh --gateway http://gw --insecure-plaintext --stdio", true);
         check("bowline forward", false);
         check("bowline status --output json", true);
         check("bowline status --output xml", false);
@@ -181,6 +182,7 @@ mod tests {
         check("bowline config check gw.toml", true);
         check("bowline config check --role agent edge.toml", true);
         check("bowline ca issue gateway gw-1 --san a.example.com --days 30", true);
+        check("bowline ca issue gateway gw-1 --renew", true);
         check("bowline ca issue store s-1", false);
         check("bowline token new --agent edge-1", true);
         check("bowline token new", false);

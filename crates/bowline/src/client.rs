@@ -45,6 +45,12 @@ impl Endpoint {
         };
         let token = token(flags.token_file.as_deref())?;
         if token.is_some() && !address.is_tls && !is_loopback_host(&address.host_port) {
+            if flags.insecure_plaintext != Some(true) {
+                return Err(usage(
+                    "a token is not sent to another machine without TLS: use https:// and --ca FILE, or allow it by \
+                     --insecure-plaintext if every network on the way is trusted",
+                ));
+            }
             edge::say(&format!("warning: the token is sent to {} without TLS", address.host_port));
         }
         Ok(Self { url: url.to_owned(), host_port: address.host_port, connector, token })
@@ -108,7 +114,7 @@ mod tests {
     #[test]
     fn a_url_is_an_address_and_nothing_more() {
         let check = |url: &str, ca: Option<&str>, expected: Result<&str, &str>| {
-            let flags = ClientFlags { token_file: None, ca: ca.map(Into::into) };
+            let flags = ClientFlags { ca: ca.map(Into::into), ..ClientFlags::default() };
             match (Endpoint::new(url, &flags), expected) {
                 (Ok(endpoint), Ok(host_port)) => assert_eq!(endpoint.host_port, host_port),
                 (Err(Failure::Usage(text)), Err(part)) => assert!(text.contains(part), "{text}"),
@@ -125,5 +131,30 @@ mod tests {
         check("https://gw", None, Err("--ca FILE"));
         check("http://gw", Some("ca.crt"), Err("is for https://"));
         check("https://gw", Some("/nowhere/ca.crt"), Err("cannot read /nowhere/ca.crt"));
+    }
+    #[test]
+    fn a_token_goes_to_another_machine_with_tls_only() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("ops.token");
+        std::fs::write(&file, Token::generate().reveal()).expect("written");
+        let check = |url: &str, insecure: Option<bool>, fits: bool| {
+            let flags = ClientFlags {
+                token_file: Some(file.clone()),
+                insecure_plaintext: insecure,
+                ..ClientFlags::default()
+            };
+            match Endpoint::new(url, &flags) {
+                Ok(endpoint) => assert!(fits && endpoint.token.is_some(), "{url}"),
+                Err(failure) => {
+                    let text = failure.to_string();
+                    assert!(!fits && text.contains("https:// and --ca FILE"), "{text}");
+                }
+            }
+        };
+        check("http://gw.example.com", None, false);
+        check("http://10.0.0.1:7080", Some(false), false);
+        check("http://10.0.0.1:7080", Some(true), true);
+        check("http://127.0.0.1:7080", None, true);
+        check("http://localhost", None, true);
     }
 }

@@ -7,7 +7,7 @@ use bowline_node::config::{AgentConfig, Loaded, RoleConfig, ServerConfig, StoreC
 use crate::cli::tools::{ConfigCommand, Role};
 use crate::edge;
 use crate::exit::Failure;
-use crate::roles;
+use crate::{log, roles};
 
 /// Runs the command.
 pub fn run(command: &ConfigCommand) -> Result<(), Failure> {
@@ -34,14 +34,21 @@ pub fn run(command: &ConfigCommand) -> Result<(), Failure> {
 /// Makes a plan of the file as the role would, reading all files that it names, and throws the plan away.
 fn check(role: Role, file: &Path, text: &str) -> Result<(), Failure> {
     let warnings = match role {
-        Role::Server => roles::server_plan(&Loaded::parse(file, text)?)?.warnings,
-        Role::Agent => roles::agent_plan(&Loaded::parse(file, text)?)?.warnings,
-        Role::Store => roles::store_plan(&Loaded::parse(file, text)?)?.warnings,
+        Role::Server => roles::server_plan(&parse(file, text)?)?.warnings,
+        Role::Agent => roles::agent_plan(&parse(file, text)?)?.warnings,
+        Role::Store => roles::store_plan(&parse(file, text)?)?.warnings,
     };
     for warning in warnings {
         edge::say(&format!("warning: {warning}"));
     }
     Ok(())
+}
+
+/// Reads the file, and what it says of the log, which is not a part of a plan.
+fn parse<C: RoleConfig>(file: &Path, text: &str) -> Result<Loaded<C>, Failure> {
+    let loaded = Loaded::<C>::parse(file, text)?;
+    log::filter(&loaded.config.log().level).map_err(|problem| loaded.locate(vec![problem]))?;
+    Ok(loaded)
 }
 
 /// The role whose configuration alone has the file's outermost keys; a server's if that does not decide.

@@ -48,6 +48,15 @@ pub fn resident_memory() -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
+/// Whether this process was started to ignore SIGHUP, where `/proc` says so.
+pub fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // The lowest bit is signal 1, which is SIGHUP.
+    mask.is_some_and(|mask| mask & 1 == 1)
+}
+
 /// Raises the number of files that this process may open to the highest that it is allowed, and warns if that is low.
 pub fn raise_open_files() {
     let before = getrlimit(Resource::Nofile);

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bowline_node::config::ConfigError;
+use bowline_node::config::{ConfigError, Finding, Problem};
 
 /// Something failed while running.
 pub const FAILURE: u8 = 1;
@@ -14,6 +14,8 @@ pub const USAGE: u8 = 2;
 pub enum Failure {
     /// The command line, a configuration or a file that one of them names is wrong.
     Usage(String),
+    /// A signal cut what ran. Nothing is said: who sent it knows, and `ssh` ends its ProxyCommand so every time.
+    Cut,
     /// The rest.
     Failed(anyhow::Error),
 }
@@ -23,8 +25,15 @@ impl Failure {
     pub fn code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Usage(_) => USAGE,
-            Self::Failed(_) => FAILURE,
+            Self::Cut | Self::Failed(_) => FAILURE,
         })
+    }
+}
+
+impl Failure {
+    /// A problem with a value that no file has, only the command line or a variable.
+    pub fn from_flag(problem: Problem) -> Self {
+        ConfigError { findings: vec![Finding { place: None, problem }] }.into()
     }
 }
 
@@ -32,6 +41,7 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Usage(text) => f.write_str(text),
+            Self::Cut => Ok(()),
             // With its causes, on one line.
             Self::Failed(error) => write!(f, "{error:#}"),
         }

@@ -6,13 +6,13 @@ use anyhow::{Context as _, Result};
 use bowline_node::config::value::is_loopback;
 use bowline_node::forward::{Destination, Settings, connect, serve};
 use bowline_rt::net::Listener;
-use tokio::io::copy_bidirectional;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::tools::ForwardFlags;
 use crate::client::Endpoint;
 use crate::edge;
 use crate::exit::Failure;
+use crate::stdio::{self, Output};
 
 /// Runs the command until `shutdown`.
 pub async fn run(flags: &ForwardFlags, shutdown: CancellationToken) -> Result<(), Failure> {
@@ -26,7 +26,7 @@ pub async fn run(flags: &ForwardFlags, shutdown: CancellationToken) -> Result<()
     if flags.stdio {
         return tokio::select! {
             biased;
-            () = shutdown.cancelled() => Ok(()),
+            () = shutdown.cancelled() => Err(Failure::Cut),
             done = standard_streams(&settings) => Ok(done?),
         };
     }
@@ -45,8 +45,6 @@ pub async fn run(flags: &ForwardFlags, shutdown: CancellationToken) -> Result<()
 }
 
 async fn standard_streams(settings: &Settings) -> Result<()> {
-    let mut stream = connect(settings).await?;
-    let mut local = tokio::io::join(tokio::io::stdin(), tokio::io::stdout());
-    copy_bidirectional(&mut local, &mut stream).await.context("the stream broke off")?;
-    Ok(())
+    let stream = connect(settings).await?;
+    stdio::join(stream, tokio::io::stdin(), Output::new()).await.context("the stream broke off")
 }

@@ -19,3 +19,6 @@ pub const WATCH_PERIOD: Duration = Duration::from_secs(2);
 
 /// A role that may open fewer files warns at the start: every connection takes one, every relayed stream two.
 pub const OPEN_FILES_MIN: u64 = 8_192;
+
+/// How long `forward --stdio` waits for more input when the service has ended.
+pub const INPUT_SILENCE_MAX: Duration = Duration::from_millis(500);

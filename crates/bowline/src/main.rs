@@ -15,6 +15,7 @@ mod pki;
 mod roles;
 mod signal;
 mod status;
+mod stdio;
 
 use std::process::ExitCode;
 
@@ -50,28 +51,28 @@ fn main() -> ExitCode {
 fn run(cli: Cli, origins: &Origins) -> Result<(), Failure> {
     match cli.command {
         Command::Dev(flags) => {
-            log::start(&log_config(&cli.log, "warn"))?;
+            log::start(&log_config(&cli.log, "warn")).map_err(Failure::from_flag)?;
             block_on(roles::dev(&flags))
         }
         Command::Server(flags) => block_on(roles::server(&flags, &cli.log, origins)),
         Command::Agent(flags) => block_on(roles::agent(&flags, &cli.log, origins)),
         Command::Store(flags) => block_on(roles::store(&flags, &cli.log, origins)),
         Command::Forward(flags) => {
-            log::start(&log_config(&cli.log, TOOL_LOG_LEVEL))?;
+            log::start(&log_config(&cli.log, TOOL_LOG_LEVEL)).map_err(Failure::from_flag)?;
             block_on(async {
                 let shutdown = CancellationToken::new();
                 let signals = signal::Signals::take()?;
-                bowline_rt::task::spawn("signals", signals.watch(shutdown.clone(), || {}));
+                bowline_rt::task::spawn("signals", signals.watch_to_stop(shutdown.clone()));
                 forward::run(&flags, shutdown).await
             })
         }
         Command::Status(flags) => {
-            log::start(&log_config(&cli.log, TOOL_LOG_LEVEL))?;
+            log::start(&log_config(&cli.log, TOOL_LOG_LEVEL)).map_err(Failure::from_flag)?;
             block_on(status::run(&flags))
         }
         Command::Config(flags) => {
             // Reading certificates warns of those that expire.
-            log::start(&log_config(&cli.log, TOOL_LOG_LEVEL))?;
+            log::start(&log_config(&cli.log, TOOL_LOG_LEVEL)).map_err(Failure::from_flag)?;
             config_command::run(&flags.command)
         }
         Command::Ca(flags) => edge::print(&pki::authority(flags.command)?),

@@ -1,9 +1,11 @@
 //! Running the roles: configuration from flags and files, the log, signals, and what is printed.
 
 use anyhow::Context as _;
-use bowline_node::agent::Handle;
+use bowline_identity::token::Token;
 use bowline_node::config::value::Secret;
-use bowline_node::config::{AgentConfig, Loaded, Problem, RoleConfig, ServerConfig, StoreConfig};
+use bowline_node::config::{
+    AgentConfig, Loaded, Problem, RoleConfig, ServerConfig, StoreConfig, changed_keys,
+};
 use bowline_node::dev::{Dev, DevError, DevPlan};
 use bowline_node::plan::{AgentPlan, Edge, ServerPlan, StorePlan};
 use bowline_node::reload::Reload;
@@ -53,12 +55,19 @@ fn planned<C: RoleConfig, P>(
 /// Runs a gateway.
 pub async fn server(flags: &ServerFlags, log: &LogFlags, origins: &Origins) -> Result<(), Failure> {
     let loaded = flags.load(log, origins)?;
-    log::start(&loaded.config.log)?;
+    start_log(&loaded)?;
     let mut plan = server_plan(&loaded)?;
     plan.memory = Some(edge::resident_memory);
     warn(&plan.warnings);
     let files = plan.reload();
-    let shutdown = prepare(move || reload(&files))?;
+    let (flags, log, origins) = (flags.clone(), log.clone(), origins.clone());
+    let shutdown = prepare(move || {
+        reload(&files, "tokens and certificates are read again");
+        match flags.load(&log, &origins) {
+            Ok(now) => name_restarts(&changed_keys(&loaded.config, &now.config)),
+            Err(failure) => tracing::error!("the configuration cannot be read again: {failure}"),
+        }
+    })?;
     let server = Server::start(plan).await.map_err(anyhow::Error::new)?;
     server.run(shutdown).await.map_err(anyhow::Error::new)?;
     Ok(())
@@ -67,44 +76,61 @@ pub async fn server(flags: &ServerFlags, log: &LogFlags, origins: &Origins) -> R
 /// Runs an agent.
 pub async fn agent(flags: &AgentFlags, log: &LogFlags, origins: &Origins) -> Result<(), Failure> {
     let loaded = flags.load(log, origins)?;
-    log::start(&loaded.config.log)?;
+    start_log(&loaded)?;
     let mut plan = agent_plan(&loaded)?;
     plan.memory = Some(edge::resident_memory);
     warn(&plan.warnings);
     let files = plan.reload();
+    let credential = plan.settings.credential.clone();
     let (agent, handle) = bowline_node::agent::start(plan).await.map_err(anyhow::Error::new)?;
     let (flags, log, origins) = (flags.clone(), log.clone(), origins.clone());
     let shutdown = prepare(move || {
-        reload(&files);
-        if let Err(failure) = reload_services(&flags, &log, &origins, &handle) {
-            tracing::error!("the services stay as they were: {failure}");
+        reload(&files, "certificates are read again");
+        let now = flags.load(&log, &origins).and_then(|now| Ok((agent_plan(&now)?, now)));
+        match now {
+            Ok((plan, now)) => {
+                handle.replace_services(plan.settings.services);
+                tracing::info!("services are read again");
+                let token = has_changed(credential.as_ref(), plan.settings.credential.as_ref());
+                name_restarts(&agent_restarts(&loaded.config, &now.config, token));
+            }
+            Err(failure) => tracing::error!("the services stay as they were: {failure}"),
         }
     })?;
     agent.run(shutdown).await;
     Ok(())
 }
 
-/// Reads the services again, as at the start, and tells the running agent.
-fn reload_services(
-    flags: &AgentFlags,
-    log: &LogFlags,
-    origins: &Origins,
-    handle: &Handle,
-) -> Result<(), Failure> {
-    let loaded = flags.load(log, origins)?;
-    let plan = agent_plan(&loaded)?;
-    handle.replace_services(plan.settings.services);
-    Ok(())
+fn has_changed(before: Option<&Token>, now: Option<&Token>) -> bool {
+    before.map(Token::reveal) != now.map(Token::reveal)
+}
+
+/// The changed keys of an agent that a reload leaves as they are. `token`: the text in the file has changed.
+fn agent_restarts(running: &AgentConfig, now: &AgentConfig, token: bool) -> Vec<String> {
+    let mut keys = changed_keys(running, now);
+    keys.retain(|key| key != "service");
+    let file = "token_file".to_owned();
+    if token && !keys.contains(&file) {
+        keys.push(file);
+    }
+    keys
 }
 
 /// Runs a store.
 pub async fn store(flags: &StoreFlags, log: &LogFlags, origins: &Origins) -> Result<(), Failure> {
     let loaded = flags.load(log, origins)?;
-    log::start(&loaded.config.log)?;
+    start_log(&loaded)?;
     let plan = store_plan(&loaded)?;
     warn(&plan.warnings);
     let files = plan.reload();
-    let shutdown = prepare(move || reload(&files))?;
+    let (flags, log, origins) = (flags.clone(), log.clone(), origins.clone());
+    let shutdown = prepare(move || {
+        reload(&files, "certificates are read again");
+        match flags.load(&log, &origins) {
+            Ok(now) => name_restarts(&changed_keys(&loaded.config, &now.config)),
+            Err(failure) => tracing::error!("the configuration cannot be read again: {failure}"),
+        }
+    })?;
     let store = Store::start(&plan).await.map_err(anyhow::Error::new)?;
     tracing::info!(address = %store.address(), "the store serves");
     store.run(shutdown).await.map_err(anyhow::Error::new)?;
@@ -121,7 +147,10 @@ pub async fn dev(flags: &DevFlags) -> Result<(), Failure> {
         peers: flags.peers_port.unwrap_or(base + 21),
         memory: Some(edge::resident_memory),
     };
-    let shutdown = prepare(|| tracing::info!("nothing to read again"))?;
+    edge::raise_open_files();
+    let shutdown = CancellationToken::new();
+    let signals = Signals::take().context("cannot start")?;
+    bowline_rt::task::spawn("signals", signals.watch_to_stop(shutdown.clone()));
     let dev = Dev::start(&plan).await.map_err(dev_failure)?;
     edge::print(&dev_addresses(&dev))?;
     let ready = tokio::select! {
@@ -178,14 +207,30 @@ fn warn(warnings: &[String]) {
     }
 }
 
-fn reload(files: &Reload) {
+/// Reads the files of a running role again; `done` is what to say if all went well.
+fn reload(files: &Reload, done: &str) {
     let problems = files.run();
     for problem in &problems {
         tracing::error!("cannot read again, the old one stays in use: {problem}");
     }
     if problems.is_empty() {
-        tracing::info!("certificates and tokens are read again");
+        tracing::info!("{done}");
     }
+}
+
+/// Says which changes of a configuration have to wait.
+fn name_restarts(keys: &[String]) {
+    if !keys.is_empty() {
+        tracing::warn!(
+            keys = keys.join(", "),
+            "changed in the configuration, and not in force before a restart"
+        );
+    }
+}
+
+/// Starts the log as the configuration says.
+fn start_log<C: RoleConfig>(loaded: &Loaded<C>) -> Result<(), Failure> {
+    Ok(log::start(loaded.config.log()).map_err(|problem| loaded.locate(vec![problem]))?)
 }
 
 /// Makes the process ready for a role: the limit of open files, and the signals, which cancel the token.
@@ -195,4 +240,26 @@ fn prepare(reload: impl FnMut() + Send + 'static) -> Result<CancellationToken, F
     let signals = Signals::take().context("cannot start")?;
     bowline_rt::task::spawn("signals", signals.watch(shutdown.clone(), reload));
     Ok(shutdown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_names_what_a_reload_leaves_as_it_is() {
+        let running = AgentConfig::default();
+        let read = |text: &str| toml::from_str::<AgentConfig>(text).expect("a configuration");
+        let check = |text: &str, token: bool, expected: &[&str]| {
+            assert_eq!(agent_restarts(&running, &read(text), token), expected, "{text}");
+        };
+        check("", false, &[]);
+        check("[[service]]\nname = 'web'\naddress = 'h:1'\n", false, &[]);
+        check("join = ['h:1']\n[log]\nlevel = 'debug'\n", false, &["join", "log.level"]);
+        check("", true, &["token_file"]);
+        check("token_file = 't'\n", true, &["token_file"]);
+        let (one, other) = (Token::generate(), Token::generate());
+        assert!(!has_changed(Some(&one), Some(&one)) && !has_changed(None, None));
+        assert!(has_changed(Some(&one), Some(&other)) && has_changed(None, Some(&other)));
+    }
 }

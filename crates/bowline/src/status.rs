@@ -22,31 +22,50 @@ pub async fn run(flags: &StatusFlags) -> Result<(), Failure> {
         return edge::print(&look(&endpoint, flags.output).await?);
     }
     let clear = if edge::stdout_is_terminal() && flags.output == Output::Table { CLEAR } else { "" };
-    while edge::print_while_read(&format!("{clear}{}", look(&endpoint, flags.output).await?))? {
+    while show(clear, look(&endpoint, flags.output).await, flags.output)? {
         bowline_rt::time::sleep(WATCH_PERIOD).await;
     }
     Ok(())
 }
 
+/// Shows a look, or why there is none, and says whether there still is a reader. Programs read statuses only.
+fn show(clear: &str, seen: Result<String>, output: Output) -> Result<bool, Failure> {
+    match (seen, output) {
+        (Ok(text), _) => edge::print_while_read(&format!("{clear}{text}")),
+        (Err(error), Output::Table) => edge::print_while_read(&format!("{clear}{error:#}\n")),
+        (Err(error), Output::Json) => {
+            edge::say(&format!("bowline: {error:#}"));
+            Ok(true)
+        }
+    }
+}
+
 async fn look(endpoint: &Endpoint, output: Output) -> Result<String> {
+    let url = &endpoint.url;
     let response = endpoint.get("/v1/status").await.with_context(|| {
-        format!("no status; is a gateway running, and is {} its admin address (--gateway)?", endpoint.url)
+        format!("no status; is a gateway running, and is {url} its admin address (--gateway)?")
     })?;
     let text = String::from_utf8_lossy(response.body());
     if response.status() == StatusCode::UNAUTHORIZED {
-        anyhow::bail!("{} needs a client token: give --token-file or BOWLINE_TOKEN", endpoint.url);
+        anyhow::bail!("{url} needs a client token: give --token-file or BOWLINE_TOKEN");
     }
     anyhow::ensure!(
         response.status().is_success(),
-        "{} answered {}: {}",
-        endpoint.url,
+        "{url} answered {}: {}",
         response.status(),
-        text.chars().take(SHOWN_CHARACTERS_MAX).collect::<String>().trim()
+        start_of(&text)
     );
-    if output == Output::Json {
-        return Ok(text.into_owned());
-    }
-    let status: Status = serde_json::from_str(&text)
-        .with_context(|| format!("{} is not the admin address of a gateway", endpoint.url))?;
-    Ok(table::show(&status, edge::stdout_is_terminal()))
+    // A gateway of another version may say more than this one knows: programs get what it said.
+    let status: Status = serde_json::from_str(&text).with_context(|| {
+        format!("{url} is not the admin address of a gateway, it answered: {}", start_of(&text))
+    })?;
+    Ok(match output {
+        Output::Json => text.into_owned(),
+        Output::Table => table::show(&status, edge::stdout_is_terminal()),
+    })
+}
+
+/// As much of an unexpected answer as people want to see.
+fn start_of(text: &str) -> String {
+    text.chars().take(SHOWN_CHARACTERS_MAX).collect::<String>().trim().to_owned()
 }

@@ -69,10 +69,22 @@ fn wrong_usage_is_two_and_says_where() {
         "gw.toml:2: http.listen: 0.0.0.0:0 is reachable from other machines",
     );
     check(folder.path(), &["config", "check", "gw.toml"], &[], 2, "bowline ca init");
+    let config_check = ["config", "check", "gw.toml"];
     write("[log]\nlevel = 'no=such=level'\n");
-    check(folder.path(), &server, &[], 2, "is not a log filter");
+    check(folder.path(), &server, &[], 2, "gw.toml:2: log.level: `no=such=level` is not a log filter");
+    check(folder.path(), &config_check, &[], 2, "gw.toml:2: log.level: `no=such=level` is not a log filter");
+    let flag = ["status", "--log-level", "loud"];
+    check(folder.path(), &flag, &[], 2, "log.level: `loud` is not a log filter: `loud` is not a level");
+    write("[http]\nresponse_timeout = '0s'\n");
+    check(folder.path(), &config_check, &[], 2, "gw.toml:2: http.response_timeout: 0s is out of range");
+    let variables = [("BOWLINE_TOKEN", TOKEN)];
+    let remote = ["forward", "db", "--stdio", "--gateway", "http://gw.example.com"];
+    check(folder.path(), &remote, &variables, 2, "a token is not sent to another machine without TLS");
     check(folder.path(), &["status", "--gateway", "nonsense"], &[], 2, "--gateway nonsense");
 }
+
+/// A token that nobody has.
+const TOKEN: &str = "bwl_0000000000000000000000000000000000000000000000000000000000000000";
 
 #[test]
 fn flags_win_over_variables_and_variables_over_the_file() {
@@ -97,6 +109,7 @@ fn failure_is_one_and_says_what_to_do() {
     check(folder.path(), &["store", "--listen", &address], &[], 1, &part);
     drop(taken);
     let url = format!("http://{address}");
+    answers_that_are_no_status(folder.path());
     check(folder.path(), &["status", "--gateway", &url], &[], 1, "is a gateway running");
     check(
         folder.path(),
@@ -105,6 +118,38 @@ fn failure_is_one_and_says_what_to_do() {
         1,
         "cannot connect to the gateway",
     );
+}
+
+/// What is asked for a status may be anything that speaks HTTP.
+fn answers_that_are_no_status(folder: &Path) {
+    let other = taken();
+    let url = format!("http://{}", other.local_addr().expect("bound"));
+    let web = [("table", "Welcome to nginx"), ("json", "{\"status\": \"ok\"}")];
+    for (output, body) in web {
+        std::thread::scope(|threads| {
+            threads.spawn(|| answer(&other, body));
+            let arguments = ["status", "--gateway", &url, "--output", output];
+            let output = run(folder, &arguments, &[]);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{output:?}");
+            assert!(said.contains("is not the admin address of a gateway") && said.contains(body), "{said}");
+        });
+    }
+}
+
+/// Answers one request.
+fn answer(listener: &TcpListener, body: &str) {
+    use std::io::{Read as _, Write as _};
+
+    let (mut stream, _) = listener.accept().expect("a client");
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut bytes = [0; 512];
+        let count = stream.read(&mut bytes).expect("a request");
+        request.extend_from_slice(&bytes[..count]);
+    }
+    let length = body.len();
+    write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}").expect("written");
 }
 
 #[expect(clippy::disallowed_methods, reason = "a port that the program under test must not get")]
@@ -167,7 +212,7 @@ fn after(lines: &mut impl Iterator<Item = String>, mark: &str) -> String {
 }
 
 #[test]
-fn dev_prints_a_line_that_works_and_stops_on_ctrl_c() {
+fn dev_prints_a_line_that_works_and_stops_when_its_terminal_is_gone() {
     use std::io::BufRead as _;
 
     let folder = folder();
@@ -194,12 +239,70 @@ fn dev_prints_a_line_that_works_and_stops_on_ctrl_c() {
     );
     watch_ends_with_its_reader(url);
     let gateway = format!("http://{}", http.trim_end_matches('/'));
+    a_service_that_ends_ends_the_forward(&gateway);
+    for signal in [rustix::process::Signal::HUP, rustix::process::Signal::TERM] {
+        a_stream_that_is_cut_is_no_success(&gateway, signal);
+    }
     check(folder.path(), &["forward", "none", "--stdio", "--gateway", &gateway], &[], 1, "service_unknown");
 
-    dev.signal(rustix::process::Signal::INT);
+    watch_goes_on_without_a_gateway(url, &dev);
     let status = dev.0.wait().expect("it ends");
     assert!(status.success(), "{status}");
     assert_eq!(lines.last().as_deref(), Some("stopped"));
+}
+
+/// `bowline forward demo --stdio` and its standard input, into which a request was written.
+fn forward(gateway: &str, path: &str) -> (Running, std::process::ChildStdin) {
+    use std::io::Write as _;
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bowline"));
+    command.env_clear().args(["forward", "demo", "--stdio", "--gateway", gateway]);
+    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut forward =
+        Running(command.stderr(std::process::Stdio::null()).spawn().expect("the program starts"));
+    let mut input = forward.0.stdin.take().expect("piped");
+    write!(input, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("written");
+    (forward, input)
+}
+
+/// Its reader sees the end, and then it ends itself, though its input stays open.
+fn a_service_that_ends_ends_the_forward(gateway: &str) {
+    use std::io::Read as _;
+
+    let (mut forward, input) = forward(gateway, "/");
+    let mut answer = String::new();
+    forward.0.stdout.take().expect("piped").read_to_string(&mut answer).expect("an answer");
+    assert!(answer.contains("Hello from behind the agent dev-agent"), "{answer}");
+    let status = forward.0.wait().expect("it ends");
+    assert!(status.success(), "{status}");
+    drop(input);
+}
+
+fn a_stream_that_is_cut_is_no_success(gateway: &str, signal: rustix::process::Signal) {
+    use std::io::BufRead as _;
+
+    let (mut forward, input) = forward(gateway, "/stream");
+    let mut answer = std::io::BufReader::new(forward.0.stdout.take().expect("piped")).lines();
+    assert!(answer.next().expect("a line").expect("text").contains("200"));
+    forward.signal(signal);
+    assert_eq!(forward.0.wait().expect("it ends").code(), Some(1));
+    drop(input);
+}
+
+/// SIGHUP ends `dev`, and `status --watch` says that the gateway is gone and looks again.
+fn watch_goes_on_without_a_gateway(admin: &str, dev: &Running) {
+    use std::io::BufRead as _;
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bowline"));
+    command.env_clear().args(["status", "--watch", "--gateway", admin]).stdout(std::process::Stdio::piped());
+    let mut watch = Running(command.spawn().expect("the program starts"));
+    let output = std::io::BufReader::new(watch.0.stdout.take().expect("piped"));
+    let mut lines = output.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line == "GATEWAYS"));
+    dev.signal(rustix::process::Signal::HUP);
+    for _ in 0..2 {
+        assert!(lines.any(|line| line.starts_with("no status; is a gateway running")), "it goes on");
+    }
 }
 
 /// `bowline status --watch | head` ends.

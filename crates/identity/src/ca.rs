@@ -59,6 +59,28 @@ pub struct Issued {
     pub not_after: Duration,
 }
 
+/// What a certificate that was issued before says, for the one that takes its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Former {
+    /// Whom it names, if it is one of ours.
+    pub identity: Option<Identity>,
+    /// Its host names and addresses.
+    pub names: Vec<String>,
+}
+
+impl Former {
+    /// Reads a certificate; of a chain the first.
+    ///
+    /// # Errors
+    /// [`CaError::Former`].
+    pub fn from_pem(certificate: &str) -> Result<Self, CaError> {
+        let (_, block) = parse_x509_pem(certificate.as_bytes()).map_err(|_| CaError::Former)?;
+        let facts = crate::certificate::read(&block.contents).ok_or(CaError::Former)?;
+        let names = crate::certificate::names(&block.contents).ok_or(CaError::Former)?;
+        Ok(Self { identity: facts.identity, names })
+    }
+}
+
 /// Why the authority cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum CaError {
@@ -76,6 +98,9 @@ pub enum CaError {
     /// The text is not a certificate.
     #[error("the authority's certificate cannot be read; expected one PEM certificate")]
     Certificate,
+    /// The certificate that is to be renewed cannot be read.
+    #[error("the certificate cannot be read; expected one PEM certificate")]
+    Former,
     /// The certificate cannot sign others.
     #[error("the certificate is not that of an authority")]
     NotAuthority,
@@ -127,7 +152,7 @@ impl Authority {
     /// Takes an authority that was created before, here or elsewhere.
     ///
     /// # Errors
-    /// All but [`CaError::Days`], [`CaError::Name`] and [`CaError::NoName`].
+    /// All but [`CaError::Days`], [`CaError::Name`], [`CaError::NoName`] and [`CaError::Former`].
     pub fn from_pem(certificate: &str, key: &str) -> Result<Self, CaError> {
         let (_, block) = parse_x509_pem(certificate.as_bytes()).map_err(|_| CaError::Certificate)?;
         let parsed = block.parse_x509().map_err(|_| CaError::Certificate)?;
@@ -249,6 +274,10 @@ mod tests {
         let facts = crate::certificate::read(&block.contents).unwrap();
         assert_eq!(facts.identity, Some(gateway()));
         assert_eq!(facts.not_after, issued.not_after);
+        let former = Former::from_pem(&issued.certificate).unwrap();
+        assert_eq!(former.identity, Some(gateway()));
+        assert_eq!(former.names, ["localhost", "127.0.0.1"]);
+        assert!(matches!(Former::from_pem("no certificate"), Err(CaError::Former)));
     }
 
     #[test]

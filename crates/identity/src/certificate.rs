@@ -1,5 +1,6 @@
 //! What we read out of a certificate ourselves: its validity and whom it names. The chain is verified by rustls.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use x509_parser::extensions::GeneralName;
@@ -42,6 +43,26 @@ fn identity(certificate: &X509Certificate<'_>) -> Option<Identity> {
     let mut identities = uris(certificate).filter_map(Identity::from_uri);
     let first = identities.next()?;
     identities.next().is_none().then_some(first)
+}
+
+/// The host names and addresses of a certificate, as text; `None` if it is not one.
+pub(crate) fn names(der: &[u8]) -> Option<Vec<String>> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let names = certificate.subject_alternative_name().ok()?;
+    let names = names.into_iter().flat_map(|names| &names.value.general_names);
+    Some(names.filter_map(name).collect())
+}
+
+fn name(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let v6 = || <[u8; 16]>::try_from(*bytes).map(IpAddr::from);
+            v4.or_else(|_| v6()).ok().map(|address| address.to_string())
+        }
+        _ => None,
+    }
 }
 
 /// The URIs among the names of a certificate.

@@ -124,7 +124,7 @@ pub enum TokenTableError {
         file: PathBuf,
     },
     /// The file had tokens, and has none any more.
-    #[error("{} has no token any more; to take all of them back, stop what asks for them", .file.display())]
+    #[error("{} has no token any more; write one, or restart without this file", .file.display())]
     Emptied {
         /// Which file.
         file: PathBuf,

@@ -8,6 +8,7 @@
 //! defaults; tests hold both. Nothing here reads files or the environment: the binary hands in the texts.
 
 pub mod agent;
+mod changes;
 pub mod rules;
 pub mod server;
 pub mod store;
@@ -20,9 +21,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use agent::AgentConfig;
+pub use changes::changed_keys;
+use server::LogConfig;
 pub use server::ServerConfig;
 pub use store::StoreConfig;
 
@@ -30,12 +34,15 @@ pub use store::StoreConfig;
 pub type ReadFile<'a> = &'a dyn Fn(&Path) -> std::io::Result<Vec<u8>>;
 
 /// The configuration of one role.
-pub trait RoleConfig: DeserializeOwned + Default {
+pub trait RoleConfig: Serialize + DeserializeOwned + Default {
     /// The documented default, which `bowline config print-default` prints.
     const DEFAULT_TEXT: &'static str;
 
     /// Makes relative paths relative to `directory`, in which the configuration file lies.
     fn resolve_paths(&mut self, directory: &Path);
+
+    /// How the role logs.
+    fn log(&self) -> &LogConfig;
 }
 
 /// Something that is wrong with a configuration.

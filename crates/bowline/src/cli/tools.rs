@@ -16,6 +16,7 @@ Examples:
   ssh -o ProxyCommand='bowline forward ssh --agent %h --stdio' edge-1
   bowline forward db --gateway https://gw.example.com --ca ca.crt --token-file ops.token
 
+SIGINT, SIGTERM or SIGHUP ends it; a stream of --stdio that is cut so ends with status 1.
 BOWLINE_TOKEN may hold the token.")]
 pub struct ForwardFlags {
     /// The service to reach
@@ -26,7 +27,7 @@ pub struct ForwardFlags {
     /// Local address to listen on; port 0 takes a free one
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0", value_parser = listen)]
     pub listen: SocketAddr,
-    /// Forward standard input and output instead of listening
+    /// Forward standard input and output instead of listening; ends when the service has ended and no more input comes
     #[arg(long, conflicts_with = "listen")]
     pub stdio: bool,
     /// The gateway's http entry
@@ -45,6 +46,9 @@ pub struct ClientFlags {
     /// Authority that signed the gateway's certificate, PEM (https)
     #[arg(long, env = "BOWLINE_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
+    /// Allow the token to be sent to a gateway off loopback by http, without TLS
+    #[arg(long, env = "BOWLINE_INSECURE_PLAINTEXT", num_args = 0..=1, default_missing_value = "true")]
+    pub insecure_plaintext: Option<bool>,
 }
 
 /// Flags of `bowline status`.
@@ -64,7 +68,7 @@ pub struct StatusFlags {
     /// For people or for programs
     #[arg(short, long, value_enum, default_value = "table")]
     pub output: Output,
-    /// Show it again every two seconds until interrupted
+    /// Show it again every two seconds until interrupted, whether the gateway answers or not
     #[arg(short, long)]
     pub watch: bool,
     #[command(flatten)]
@@ -156,24 +160,34 @@ pub enum CaCommand {
     #[command(after_help = "\
 Examples:
   bowline ca issue gateway gw-1 --san gw-1.example.com
-  bowline ca issue agent edge-1")]
-    Issue {
-        /// For whom
-        #[arg(value_enum)]
-        kind: Holder,
-        /// Name of the gateway or agent
-        name: String,
-        /// Host name or IP address by which a gateway is dialled; may be repeated
-        /// [default: localhost, 127.0.0.1 and ::1]
-        #[arg(long, value_name = "NAME", value_delimiter = ',')]
-        san: Vec<String>,
-        /// Days that the certificate is valid
-        #[arg(long, default_value_t = 365)]
-        days: u32,
-        /// Where the authority is, and where to write the files
-        #[arg(long, value_name = "DIRECTORY", default_value = ".")]
-        dir: PathBuf,
-    },
+  bowline ca issue agent edge-1
+  bowline ca issue gateway gw-1 --renew
+
+Send SIGHUP to what uses a renewed certificate.")]
+    Issue(IssueFlags),
+}
+
+/// Flags of `bowline ca issue`.
+#[derive(Debug, Clone, Args)]
+pub struct IssueFlags {
+    /// For whom
+    #[arg(value_enum)]
+    pub kind: Holder,
+    /// Name of the gateway or agent
+    pub name: String,
+    /// Host name or IP address by which a gateway is dialled; may be repeated
+    /// [default: localhost, 127.0.0.1 and ::1; those of before with --renew]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub san: Vec<String>,
+    /// Days that the certificate is valid
+    #[arg(long, default_value_t = 365)]
+    pub days: u32,
+    /// Replace the certificate that is there, and its key
+    #[arg(long)]
+    pub renew: bool,
+    /// Where the authority is, and where to write the files
+    #[arg(long, value_name = "DIRECTORY", default_value = ".")]
+    pub dir: PathBuf,
 }
 
 /// Whom a certificate is for.

@@ -110,4 +110,7 @@ impl RoleConfig for AgentConfig {
             tls.resolve_paths(directory);
         }
     }
+    fn log(&self) -> &LogConfig {
+        &self.log
+    }
 }

@@ -320,4 +320,7 @@ impl RoleConfig for ServerConfig {
             tls.resolve_paths(directory);
         }
     }
+    fn log(&self) -> &LogConfig {
+        &self.log
+    }
 }

@@ -63,4 +63,7 @@ impl RoleConfig for StoreConfig {
             tls.resolve_paths(directory);
         }
     }
+    fn log(&self) -> &LogConfig {
+        &self.log
+    }
 }

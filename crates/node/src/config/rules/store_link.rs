@@ -16,7 +16,7 @@ pub(super) fn check(config: &ServerConfig, verdict: &mut Verdict) {
     let files = [("ca", &store.ca), ("certificate", &store.certificate), ("key", &store.key)];
     for (name, _) in files.iter().filter(|(_, file)| file.is_some()) {
         let key = format!("store.{name}");
-        let text = format!("{key} is for rediss://, and store.url is redis://, which has no TLS");
+        let text = "this is for rediss://, and store.url is redis://, which has no TLS";
         verdict.problem(key, text, format!("write rediss:// in store.url (--store), or remove store.{name}"));
     }
     if is_loopback_host(&link.address) {
