@@ -77,6 +77,10 @@ pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 /// HTTP/2: bytes of one stream that wait to be sent.
 pub const HTTP2_SEND_BUFFER_BYTES: usize = 256 * 1024;
 
+/// HTTP/2: most bytes of a response that are handed over at a time. A client that takes less of one than this within
+/// [`WRITE_STALL_TIMEOUT`] counts as one that reads nothing; a frame of HTTP/2 is no larger by default.
+pub const HTTP2_PIECE_BYTES_MAX: usize = 16 * 1024;
+
 /// HTTP/2: silence after which the peer is asked whether it is alive, and how long it may take to answer.
 pub const HTTP2_PING: Duration = Duration::from_secs(20);
 

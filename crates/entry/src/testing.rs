@@ -130,6 +130,19 @@ pub async fn read_head(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Opti
     Some(String::from_utf8(head).unwrap())
 }
 
+/// Runs hyper's own tasks.
+#[derive(Debug, Clone, Copy)]
+pub struct Tasks;
+
+impl<F> hyper::rt::Executor<F> for Tasks
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        task::spawn("http2", future);
+    }
+}
+
 /// An entry that runs.
 pub struct World {
     pub address: SocketAddr,

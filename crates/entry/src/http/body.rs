@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Activity, Busy};
 use super::pool::Lease;
 use super::proxy::Flight;
+use super::stall;
 use crate::limits::REQUEST_STALL_TIMEOUT;
 use crate::metrics::Metrics;
 
@@ -177,6 +178,10 @@ enum Content {
 
 struct Relayed {
     body: Incoming,
+    /// What has come and was not handed on yet.
+    rest: Bytes,
+    /// Most bytes that are handed on at a time.
+    piece_bytes_max: usize,
     has_ended: bool,
     lease: Option<Lease>,
     metrics: Metrics,
@@ -187,10 +192,10 @@ impl Download {
         Self { content: Content::Ready(bytes), flight: None }
     }
 
-    /// The body of a response that came over the connection of `lease`.
-    pub fn relayed(body: Incoming, lease: Lease, metrics: Metrics) -> Self {
-        let has_ended = body.is_end_stream();
-        let relayed = Relayed { body, has_ended, lease: Some(lease), metrics };
+    /// The body of a response that came over the connection of `lease`, in pieces of at most so many bytes.
+    pub fn relayed(body: Incoming, lease: Lease, metrics: Metrics, piece_bytes_max: usize) -> Self {
+        let (rest, has_ended) = (Bytes::new(), body.is_end_stream());
+        let relayed = Relayed { body, rest, piece_bytes_max, has_ended, lease: Some(lease), metrics };
         Self { content: Content::Relayed(Box::new(relayed)), flight: None }
     }
 
@@ -209,25 +214,26 @@ impl Body for Download {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
-        let relayed = match &mut this.content {
-            Content::Ready(bytes) if bytes.is_empty() => return Poll::Ready(None),
-            Content::Ready(bytes) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Content::Relayed(relayed) => relayed,
+        let polled = match &mut this.content {
+            Content::Ready(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Content::Ready(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Content::Relayed(relayed) => relayed.poll_frame(context),
         };
-        let polled = relayed.poll_frame(context);
         if let (Poll::Ready(Some(Err(_))), Some(flight)) = (&polled, &this.flight) {
             flight.broke_off();
         }
+        stall::note(matches!(polled, Poll::Ready(Some(Ok(_)))));
         polled
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Ready(bytes) => bytes.is_empty(),
-            Content::Relayed(relayed) => relayed.body.is_end_stream(),
+            Content::Relayed(relayed) => relayed.rest.is_empty() && relayed.body.is_end_stream(),
         }
     }
 
+    /// Asked before the first frame only.
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Ready(bytes) => SizeHint::with_exact(bytes.len() as u64),
@@ -238,13 +244,28 @@ impl Body for Download {
 
 impl Relayed {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(self.next_piece())));
+        }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         if let Some(Ok(frame)) = &frame {
             self.metrics.counters.bytes_down.inc_by(data_bytes(frame));
         }
         // A body of known length is not asked again after its last byte.
         self.has_ended |= frame.is_none() || self.body.is_end_stream();
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map(|frame| self.first_piece(frame))))
+    }
+
+    fn first_piece(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_data() {
+            Ok(data) => self.rest = data,
+            Err(trailers) => return trailers,
+        }
+        self.next_piece()
+    }
+
+    fn next_piece(&mut self) -> Frame<Bytes> {
+        Frame::data(self.rest.split_to(self.rest.len().min(self.piece_bytes_max)))
     }
 }
 

@@ -13,8 +13,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::Shared;
 use super::client::{self, Activity, ClientStream, Verdict, Version};
-use super::pool::Tasks;
 use super::proxy::{self, Connection};
+use super::stall::StreamTasks;
 use crate::accept::{Accepted, Ending};
 use crate::limits::{
     CLOSE_LIMIT, FIRST_BYTE_TIMEOUT, HEAD_BYTES_MAX, HEADERS_MAX, HTTP1_BUFFER_BYTES_MAX,
@@ -57,7 +57,7 @@ pub(super) async fn serve<O: Opener>(shared: Arc<Shared<O>>, accepted: Accepted,
             watch.drive(connection, |connection| connection.graceful_shutdown()).await
         }
         Version::Http2 => {
-            let connection = http2::Builder::new(Tasks)
+            let connection = http2::Builder::new(StreamTasks)
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(HTTP2_STREAMS_MAX)
                 .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)

@@ -4,7 +4,7 @@
 //! `<service>.<agent>.<domain>` to that of one agent; HTTP/1.1 and HTTP/2 come in, over
 //! TLS or not. Bodies are streamed both ways and never collected. Services are spoken to in HTTP/1.1, gRPC in HTTP/2.
 //!
-//! - `connection` serves one client: protocol, time-outs, drain.
+//! - `connection` serves one client: protocol, time-outs, drain; `stall` bounds each of its responses over HTTP/2.
 //! - `route` and `headers` decide where a request goes and what it looks like there.
 //! - `proxy` sends it, over a connection from the `pool`.
 //! - `stream` takes over where HTTP ends: upgrades and CONNECT.
@@ -23,7 +23,7 @@ mod pool;
 mod proxy;
 mod reply;
 mod route;
-
+mod stall;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -377,20 +377,7 @@ impl AsyncWrite for Upstream {
     }
 }
 
-/// Runs hyper's own tasks through the seam.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tasks;
-
-impl<F> hyper::rt::Executor<F> for Tasks
-where
-    F: Future<Output: Send + 'static> + Send + 'static,
-{
-    fn execute(&self, future: F) {
-        task::spawn("http2", future);
-    }
-}
-
-/// As [`Tasks`], for those of one connection: they end with the token at the latest.
+/// Runs hyper's own tasks for one connection through the seam; they end with the token at the latest.
 #[derive(Debug, Clone)]
 struct CutTasks(CancellationToken);
 

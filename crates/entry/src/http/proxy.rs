@@ -24,6 +24,7 @@ use super::reply::Failure;
 use super::{Shared, route, stream};
 use crate::accept::Ending;
 use crate::destination::Destination;
+use crate::limits::HTTP2_PIECE_BYTES_MAX;
 use crate::metrics::Metrics;
 use crate::opener::{OpenRequest, Opener};
 
@@ -158,6 +159,8 @@ async fn forward<O: Opener>(
         if request.version() == Version::HTTP_11 { headers::upgrade_of(request.headers()) } else { None };
     let client_upgrade = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let protocol = protocol_of(&request);
+    let piece_bytes_max =
+        if request.version() == Version::HTTP_2 { HTTP2_PIECE_BYTES_MAX } else { usize::MAX };
 
     let (mut head, body) = request.into_parts();
     let origin = Origin {
@@ -193,7 +196,7 @@ async fn forward<O: Opener>(
         ));
     }
     headers::for_client(response.headers_mut(), &flight.request_id, None);
-    Ok(response.map(|body| Download::relayed(body, lease, shared.metrics.clone())))
+    Ok(response.map(|body| Download::relayed(body, lease, shared.metrics.clone(), piece_bytes_max)))
 }
 
 /// gRPC needs HTTP/2 all the way; everything else is spoken to in the version that every server knows. gRPC-Web

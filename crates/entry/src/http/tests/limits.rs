@@ -18,7 +18,7 @@ use crate::limits::{
     FIRST_BYTE_TIMEOUT, HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX, IDLE_TIMEOUT, REQUEST_STALL_TIMEOUT,
     RESPONSE_TIMEOUT, UPSTREAM_AGE_MAX, UPSTREAM_IDLE_TIMEOUT, WRITE_STALL_TIMEOUT,
 };
-use crate::testing::{World, mirror, read_all, read_head, service, until};
+use crate::testing::{LIMIT, World, mirror, read_all, read_head, service, until};
 
 /// A service that takes everything and says nothing.
 async fn silent() -> std::net::SocketAddr {
@@ -26,7 +26,7 @@ async fn silent() -> std::net::SocketAddr {
 }
 
 /// Asserts that about `expected` has passed since `began`, on a clock that moves only when nobody can.
-fn assert_took(began: std::time::Instant, expected: Duration) {
+pub(super) fn assert_took(began: std::time::Instant, expected: Duration) {
     let took = now() - began;
     assert!(took >= expected && took < expected + Duration::from_secs(5), "{took:?}, not {expected:?}");
 }
@@ -153,7 +153,7 @@ async fn an_upload_goes_on_after_its_answer_as_long_as_it_moves() {
     let began = now();
     assert_eq!(read_all(&mut stream).await, "");
     assert_took(began, REQUEST_STALL_TIMEOUT);
-    has_ended.recv().await.unwrap();
+    time::timeout(LIMIT, has_ended.recv()).await.expect("it is given up");
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,7 +168,7 @@ async fn an_upload_over_http2_that_stops_after_its_answer_is_given_up() {
     let response = client.send_request(request).await.unwrap();
     let began = now();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
-    has_ended.recv().await.unwrap();
+    time::timeout(LIMIT, has_ended.recv()).await.expect("it is given up");
     assert_took(began, REQUEST_STALL_TIMEOUT);
 }
 

@@ -4,6 +4,7 @@ mod failures;
 mod limits;
 mod requests;
 mod shutdown;
+mod stalls;
 mod streams;
 
 use crate::testing::World;

@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use http::{Request, Version};
 use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::{assert_has, counters, status};
 use crate::http::Settings;
-use crate::http::pool::Tasks;
-use crate::testing::{World, echo, mirror, read_all, read_head, scripted, service, until};
+use crate::testing::{Tasks, World, echo, mirror, read_all, read_head, scripted, service, until};
 
 #[tokio::test]
 async fn a_request_reaches_the_service_with_its_id_and_origin() {
@@ -231,14 +231,27 @@ async fn an_early_answer_arrives_while_the_upload_goes_on() {
     assert_eq!(&body, b"no");
 }
 
-/// An HTTP/2 client over `stream`.
-pub(super) async fn http2<B>(world: &World) -> hyper::client::conn::http2::SendRequest<B>
+/// An HTTP/2 client.
+pub(super) async fn http2<B>(world: &World) -> http2::SendRequest<B>
+where
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: std::error::Error + Send + Sync,
+{
+    http2_with_window(world, None).await
+}
+
+/// An HTTP/2 client with a window of so many bytes for each stream.
+pub(super) async fn http2_with_window<B>(
+    world: &World,
+    bytes: impl Into<Option<u32>>,
+) -> http2::SendRequest<B>
 where
     B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync,
 {
     let stream = TokioIo::new(world.dial().await);
-    let (sender, connection) = hyper::client::conn::http2::handshake(Tasks, stream).await.unwrap();
+    let mut builder = http2::Builder::new(Tasks);
+    let (sender, connection) = builder.initial_stream_window_size(bytes).handshake(stream).await.unwrap();
     bowline_rt::task::spawn("client", async move { drop(connection.await) });
     sender
 }

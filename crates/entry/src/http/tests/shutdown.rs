@@ -14,11 +14,11 @@ use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::requests::http2_with_window;
 use super::{assert_has, counters, status};
-use crate::http::pool::Tasks;
 use crate::http::{ConnectPolicy, Settings};
 use crate::limits::{CLOSE_LIMIT, FIRST_BYTE_TIMEOUT, HTTP1_BUFFER_BYTES_MAX, HTTP2_FAREWELL_TIMEOUT};
-use crate::testing::{LIMIT, World, echo, mirror, read_all, read_head, service, until};
+use crate::testing::{LIMIT, Tasks, World, echo, mirror, read_all, read_head, service, until};
 
 const KEEP_ALIVE: &[u8] = b"GET / HTTP/1.1\r\nhost: web.svc.bowline\r\n\r\n";
 
@@ -203,15 +203,6 @@ async fn a_slow_client_gets_the_end_of_its_response_during_a_drain() {
         assert_eq!(read_all(client).await.len(), *length);
     }
     time::timeout(CLOSE_LIMIT * 2, world.running).await.unwrap().unwrap();
-}
-
-/// An HTTP/2 client with a window of so many bytes for each stream.
-async fn http2_with_window(world: &World, bytes: u32) -> http2::SendRequest<String> {
-    let io = TokioIo::new(world.dial().await);
-    let mut builder = http2::Builder::new(Tasks);
-    let (client, connection) = builder.initial_stream_window_size(bytes).handshake(io).await.unwrap();
-    bowline_rt::task::spawn("client", async move { drop(connection.await) });
-    client
 }
 
 #[tokio::test(start_paused = true)]
