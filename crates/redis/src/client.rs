@@ -16,7 +16,7 @@ use crate::config::{Config, Settings};
 use crate::epoch::Fate;
 use crate::error::{CallError, Death, NotSent, ServerError, Unknown};
 use crate::intake::{Delivery, Intake};
-use crate::limits::RESENDS_MAX;
+use crate::limits::{DEADLINE_FAR, RESENDS_MAX};
 use crate::metrics::Metrics;
 use crate::reconnect::{Connection, Dial, Reconnect};
 use crate::script::Script;
@@ -76,7 +76,8 @@ impl Client {
 
     /// Runs a command and waits for its answer, within the command's deadline or else that of the settings. If there is no
     /// connection, it waits for one. What was surely not sent is sent again on the next connection; what may have been
-    /// executed only if the command is idempotent.
+    /// executed only if the command is idempotent, and only if the connection was lost: where the server sent what it must
+    /// not, the answer to this command may be the cause.
     ///
     /// Byte strings in the answer are slices of a read buffer: copy what is kept for long.
     ///
@@ -137,7 +138,8 @@ impl Client {
         in_full: impl FnOnce() -> Option<Command>,
     ) -> Result<Frame, CallError> {
         let started = now();
-        let deadline = started + command.deadline_or(self.shared.settings.call_deadline);
+        let patience = command.deadline_or(self.shared.settings.call_deadline);
+        let deadline = started.checked_add(patience).unwrap_or(started + DEADLINE_FAR);
         let (mut in_full, mut resends) = (Some(in_full), 0);
         // Once an attempt was lost, no later one can make it unsent (INV-DRV-ONCE).
         let mut lost: Option<Death> = None;
@@ -164,7 +166,9 @@ impl Client {
                 Delivery::Expired => return Err(Unknown::Deadline.into()),
                 // Ends with the deadline, because the next round has to wait for another connection.
                 Delivery::Lost(Fate::NotSent, _) => {}
-                Delivery::Lost(Fate::Unknown, death) if command.is_idempotent() && resends < RESENDS_MAX => {
+                Delivery::Lost(Fate::Unknown, death)
+                    if command.is_idempotent() && death.spares_a_repeat() && resends < RESENDS_MAX =>
+                {
                     resends += 1;
                     lost = Some(death);
                 }

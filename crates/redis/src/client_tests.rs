@@ -190,6 +190,35 @@ async fn a_call_that_may_have_been_executed_is_repeated_only_if_that_is_harmless
     assert_eq!(client.metrics().unknown.get(), 1);
 }
 
+/// An answer that must not be would end every connection that it is asked for on.
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_answer_may_be_the_poison_is_not_repeated() {
+    let (client, mut connections) = client(|_| {});
+    for (poison, expected) in [
+        (&b"?what\r\n"[..], "the store sent something else than RESP"),
+        (b"*0\r\n", "to a command that never returns one"),
+    ] {
+        let (outcome, ()) = tokio::join!(client.call(Command::new("GET").arg("k")), async {
+            let mut server = Server::accept(&mut connections).await;
+            server.request().await.unwrap();
+            server.stream.write_all(poison).await.unwrap();
+            // Until the client hangs up.
+            assert_eq!(server.request().await, None);
+        });
+        let Err(CallError::Unknown(Unknown::Lost(death))) = outcome else { panic!("{outcome:?}") };
+        assert!(death.to_string().contains(expected), "{death}");
+    }
+    assert_eq!(client.metrics().resent.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_beyond_the_clock_is_far_away() {
+    let (client, mut connections) = client(|_| {});
+    task::spawn("server", async move { Server::new(connections.recv().await.unwrap()).serve(echo).await });
+    let call = client.call(Command::new("ECHO").arg("x").deadline(Duration::MAX));
+    assert_eq!(call.await, Ok(Frame::bulk("x")));
+}
+
 /// Whatever happens afterwards, the first attempt may have been executed.
 #[tokio::test(start_paused = true)]
 async fn a_lost_call_that_finds_no_second_connection_stays_unknown() {

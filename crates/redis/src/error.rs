@@ -171,6 +171,20 @@ pub enum Death {
 }
 
 impl Death {
+    /// Whether an idempotent command that was under way may be sent again. After an answer that must not be it may not: the
+    /// answer may be its own, and would end one connection after the other, with all that others have under way.
+    pub(crate) const fn spares_a_repeat(self) -> bool {
+        match self {
+            Self::Closed | Self::Read(_) | Self::Write(_) | Self::Silent(_) | Self::Demoted => true,
+            Self::Protocol(_)
+            | Self::Unsolicited(_)
+            | Self::Shape(_)
+            | Self::Fence
+            | Self::Handshake
+            | Self::Stopped => false,
+        }
+    }
+
     /// One word for a metric's label.
     pub(crate) const fn label(self) -> &'static str {
         match self {

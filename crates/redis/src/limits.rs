@@ -70,3 +70,6 @@ pub(crate) const WRITE_BUFFER_KEPT_BYTES: usize = 1024 * 1024;
 
 /// Bytes of a text of the server's that an error repeats.
 pub(crate) const ERROR_TEXT_BYTES_MAX: usize = 512;
+
+/// Stands for a deadline beyond what the clock can count.
+pub(crate) const DEADLINE_FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
