@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bowline_model::GatewayId;
 use bowline_rt::time;
 use tokio::sync::watch;
 
@@ -27,8 +28,8 @@ pub enum LookupError {
     /// The store did not answer a moment ago, and nothing usable is remembered.
     #[error("the store did not answer a moment ago")]
     StoreDown,
-    /// The store lists nobody, and does not keep this gateway's own entry either.
-    #[error("the store lists nobody, not even this gateway: it takes no writes")]
+    /// The store answers and does not keep this gateway's own entry, so others may be missing as well.
+    #[error("the store does not hold this gateway's own entry, so what it lists is not believed")]
     Forgetful,
     /// As many lookups as allowed are under way.
     #[error("more than {ROUTE_READS_MAX} lookups are under way")]
@@ -68,6 +69,8 @@ pub(crate) struct LookupCounters {
 /// The lookup path of one gateway.
 pub(crate) struct Lookup {
     backend: Arc<dyn Backend>,
+    /// Whose lookups these are.
+    gateway: GatewayId,
     own_lease: Arc<OwnLease>,
     state: Mutex<State>,
     read_timeout: Duration,
@@ -80,6 +83,7 @@ impl Lookup {
         let routes = Routes::new(settings.routes_max, settings.ttl);
         Self {
             backend: Arc::clone(&publisher.backend),
+            gateway: settings.gateway.clone(),
             own_lease: Arc::clone(&publisher.own_lease),
             state: Mutex::new(State { routes, reads: BTreeMap::new(), gateways: None }),
             read_timeout: settings.read_timeout,
@@ -125,6 +129,9 @@ impl Lookup {
         let listing = self.backend.read(request).await?;
         let mut gateways: Vec<GatewayEntry> =
             listing.entries.iter().filter_map(|(field, value)| parse_gateway(field, value)).collect();
+        if gateways.iter().all(|entry| entry.gateway != self.gateway) {
+            return Err(LookupError::Forgetful);
+        }
         gateways.sort_by(|one, other| one.gateway.cmp(&other.gateway));
         self.lock().gateways = Some((time::now(), gateways.clone()));
         Ok(gateways)

@@ -58,7 +58,7 @@ struct State {
     /// Highest term that a refusal showed.
     seen_term: Term,
     shut_down: bool,
-    /// The last write that ended was not carried out.
+    /// The last write that ended was not carried out, as far as is known.
     failing: bool,
     failure_logged_at: Option<time::Instant>,
 }
@@ -284,11 +284,12 @@ impl Publisher {
             Ok(written) => self.clock.learn(asked_at, written.now_unix_ms),
             Err(error) => self.log_failure(error),
         }
+        self.lock().failing =
+            !matches!(&result, Ok(Written { verdict: Verdict::Applied | Verdict::Refused, .. }));
         let outcome = self.outcome(result);
         if key == EntryKey::Gateway && matches!(outcome, Outcome::Applied { .. }) {
             self.own_lease.renewed(asked_at, self.settings.ttl);
         }
-        self.lock().failing = matches!(outcome, Outcome::Failed);
         Input::Written { key, generation, outcome }
     }
 

@@ -77,7 +77,7 @@ impl Registry {
     /// The live gateways that use this store, in the order of their names, this one included. Always asks the store.
     ///
     /// # Errors
-    /// [`LookupError::Store`].
+    /// [`LookupError::Store`], and [`LookupError::Forgetful`] if this one is not among them.
     pub async fn gateways(&self) -> Result<Vec<GatewayEntry>, LookupError> {
         self.lookup.gateways().await
     }

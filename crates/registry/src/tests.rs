@@ -310,6 +310,7 @@ async fn a_store_that_takes_no_writes_is_not_believed_that_nobody_is_there() {
     }
     assert!(store.fields("bowline:{service:web}").is_empty(), "all leases have passed");
     assert!(matches!(two.lookup(&Target::Agent(agent(9))).await, Err(LookupError::Forgetful)));
+    assert!(matches!(two.gateways().await, Err(LookupError::Forgetful)));
     store.set_mood(Mood::Well);
     time::sleep(Duration::from_secs(1)).await;
     assert!(two.store_up() && gateways_of(&two, &unheard_of).await.is_empty());
