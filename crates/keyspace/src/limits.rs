@@ -37,8 +37,8 @@ pub const FLOAT_TEXT_BYTES_MAX: usize = 1024;
 /// Decimal exponents of numbers that the float commands read; an 80-bit float has no others.
 pub const FLOAT_EXPONENT_MAX: i32 = 5_000;
 
-/// Most elements that a command with a negative count (HRANDFIELD) returns.
-pub const RANDOM_FIELDS_MAX: u64 = 100_000;
+/// Bytes, about, that a command with a negative count (HRANDFIELD) may answer: it draws as often as it is told to.
+pub const RANDOM_FIELDS_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// Different fields that are drawn one by one; more are chosen in one pass over all.
 pub const RANDOM_DRAWN_FIELDS_MAX: usize = 64;
@@ -49,11 +49,19 @@ pub const SCAN_SEGMENTS_PER_COUNT: u64 = 10;
 /// Commands that wait in one transaction.
 pub const TRANSACTION_COMMANDS_MAX: usize = 1_000_000;
 
-/// Bytes of the arguments that wait in one transaction.
+/// Bytes of what waits in one transaction: its arguments, and what they and the commands cost besides.
 pub const TRANSACTION_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// What an argument that waits costs besides its bytes.
+pub const TRANSACTION_ARGUMENT_BYTES: usize = 64;
+/// What a command that waits costs besides its arguments.
+pub const TRANSACTION_COMMAND_BYTES: usize = 64;
 
 /// Keys that one connection may watch.
 pub const WATCHED_KEYS_MAX: usize = 100_000;
+/// Bytes of the keys that one connection may watch, and of what a watch costs besides.
+pub const WATCHED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What a watched key costs besides its bytes.
+pub const WATCH_BYTES: usize = 256;
 
 /// Segments that are freed in one step of the lazy clean-up after FLUSHALL.
 pub const RECLAIM_SEGMENTS_PER_STEP: usize = 64;

@@ -236,12 +236,11 @@ impl<T: Item> Table<T> {
         if from >= POSITION_END { 0 } else { from }
     }
 
-    /// An item drawn at random, every one about equally likely. `below(n)` draws a number below `n`.
+    /// An item drawn at random, every one equally likely. `below(n)` draws a number below `n`.
     pub fn random(&self, mut below: impl FnMut(u64) -> u64) -> Option<&T> {
         if self.len == 0 {
             return None;
         }
-        let mut drawn = None;
         for _ in 0..RANDOM_DRAWS_MAX {
             let slot = usize::try_from(below(self.directory.len() as u64)).unwrap_or(0);
             let items = &self.segments[self.directory[slot] as usize].items;
@@ -255,9 +254,23 @@ impl<T: Item> Table<T> {
             if let Some(item) = items.iter().filter(in_slot).nth(pick) {
                 return Some(item);
             }
-            drawn = items.iter().next().or(drawn);
         }
-        drawn.or_else(|| self.iter().next())
+        // The table was much larger once, and most draws meet nothing: one walk over the segments finds the item.
+        let mut pick = usize::try_from(below(self.len as u64)).unwrap_or(0);
+        for segment in &self.segments {
+            if pick < segment.items.len() {
+                return segment.items.iter().nth(pick);
+            }
+            pick -= segment.items.len();
+        }
+        None
+    }
+
+    /// As [`Table::random`], among the items that `fits` accepts, with two walks over all.
+    pub fn random_among(&self, below: impl FnOnce(u64) -> u64, fits: impl Fn(&T) -> bool) -> Option<&T> {
+        let count = self.iter().filter(|item| fits(item)).count();
+        let pick = usize::try_from(below(count as u64)).unwrap_or(0);
+        self.iter().filter(|item| fits(item)).nth(pick)
     }
 
     /// Removes what is due at `now_ms` from the segments that follow `*at`, at most `segments` of them, and gives each

@@ -8,12 +8,14 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use bytes::Bytes;
 
 use crate::keyspace::Keyspace;
-use crate::limits::{TRANSACTION_BYTES_MAX, TRANSACTION_COMMANDS_MAX, WATCHED_KEYS_MAX};
+use crate::limits::{
+    TRANSACTION_ARGUMENT_BYTES, TRANSACTION_BYTES_MAX, TRANSACTION_COMMAND_BYTES, TRANSACTION_COMMANDS_MAX,
+    WATCH_BYTES, WATCHED_BYTES_MAX, WATCHED_KEYS_MAX,
+};
 use crate::watch::Watch;
 
 /// A queued command with its arguments.
@@ -44,8 +46,9 @@ pub struct Transaction {
     state: State,
     queue: Vec<Queued>,
     bytes: usize,
-    /// By database and key.
-    watches: BTreeMap<(usize, Box<[u8]>), Watch>,
+    /// By database and key, which all who watch it share.
+    watches: BTreeMap<(usize, Bytes), Watch>,
+    watched_bytes: usize,
 }
 
 impl Transaction {
@@ -72,7 +75,10 @@ impl Transaction {
 
     /// Queues a command; false if the transaction has become too large, which aborts it.
     pub fn push(&mut self, arguments: Queued) -> bool {
-        self.bytes += arguments.iter().map(Bytes::len).sum::<usize>();
+        // Small arguments cost more than their bytes.
+        let bytes =
+            arguments.iter().map(|argument| argument.len() + TRANSACTION_ARGUMENT_BYTES).sum::<usize>();
+        self.bytes += bytes + TRANSACTION_COMMAND_BYTES;
         if self.queue.len() >= TRANSACTION_COMMANDS_MAX || self.bytes > TRANSACTION_BYTES_MAX {
             self.abort();
             return false;
@@ -94,19 +100,23 @@ impl Transaction {
 
     /// Watches a key until EXEC, DISCARD or UNWATCH; false when there are too many.
     pub fn watch(&mut self, keyspace: &mut Keyspace, database: usize, key: &[u8], now_ms: i64) -> bool {
-        let full = self.watches.len() >= WATCHED_KEYS_MAX;
-        match self.watches.entry((database, key.into())) {
-            Entry::Occupied(_) => true,
-            Entry::Vacant(_) if full => false,
-            Entry::Vacant(vacant) => {
-                vacant.insert(keyspace.watch(database, key, now_ms));
-                true
-            }
+        let wanted = (database, Bytes::copy_from_slice(key));
+        if self.watches.contains_key(&wanted) {
+            return true;
         }
+        let bytes = self.watched_bytes + key.len() + WATCH_BYTES;
+        if self.watches.len() >= WATCHED_KEYS_MAX || bytes > WATCHED_BYTES_MAX {
+            return false;
+        }
+        self.watched_bytes = bytes;
+        let watch = keyspace.watch(database, key, now_ms);
+        self.watches.insert((database, watch.key.clone()), watch);
+        true
     }
 
     /// Watches nothing any more.
     pub fn unwatch(&mut self, keyspace: &mut Keyspace) {
+        self.watched_bytes = 0;
         for watch in std::mem::take(&mut self.watches).into_values() {
             keyspace.unwatch(&watch);
         }

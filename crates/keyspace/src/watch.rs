@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 #[derive(Debug)]
 struct Watched {
     watchers: usize,
@@ -13,14 +15,15 @@ struct Watched {
 #[must_use = "a watch that is dropped is counted for ever"]
 pub struct Watch {
     pub(crate) database: usize,
-    pub(crate) key: Box<[u8]>,
+    /// Shared with all who watch it.
+    pub(crate) key: Bytes,
     version: u64,
 }
 
 /// All watched keys, by database.
 #[derive(Debug)]
 pub(crate) struct Watches {
-    databases: Vec<BTreeMap<Box<[u8]>, Watched>>,
+    databases: Vec<BTreeMap<Bytes, Watched>>,
     keys: usize,
     /// Versions are drawn from one counter: two lives of a watched key never have the same version.
     last_version: u64,
@@ -34,12 +37,16 @@ impl Watches {
     pub fn watch(&mut self, database: usize, key: &[u8]) -> Watch {
         self.last_version += 1;
         let version = self.last_version;
-        let watched = self.databases[database].entry(key.into()).or_insert_with(|| {
+        let watched = &mut self.databases[database];
+        // The copy that others hold is taken, if there is one.
+        let known = watched.get_key_value(key).map(|(key, _)| key.clone());
+        let key = known.unwrap_or_else(|| Bytes::copy_from_slice(key));
+        let watched = watched.entry(key.clone()).or_insert_with(|| {
             self.keys += 1;
             Watched { watchers: 0, version }
         });
         watched.watchers += 1;
-        Watch { database, key: key.into(), version: watched.version }
+        Watch { database, key, version: watched.version }
     }
 
     pub fn unwatch(&mut self, watch: &Watch) {

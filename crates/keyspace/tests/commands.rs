@@ -1,5 +1,7 @@
 //! Commands as a client sees them: a line in, the reply and the effects out.
 
+use std::collections::BTreeMap;
+
 use bowline_keyspace::effects::framed;
 use bowline_keyspace::{Call, Command, Keyspace, ReplyTree, ReplyValue, Settings, Transaction, command};
 use bytes::Bytes;
@@ -181,6 +183,14 @@ fn random_fields_are_different_ones() {
         assert_eq!(fields.len(), count.min(300), "{count}");
     }
     assert_eq!(bench.run("HRANDFIELD h -500").split(' ').count(), 500);
+    assert_eq!(bench.run("HRANDFIELD h -150000 WITHVALUES").split(' ').count(), 300_000);
+    let refused = bench.run("HRANDFIELD h -100000000");
+    assert_eq!(refused, "-ERR value is out of range, the reply would have more than 268435456 bytes");
+    assert_eq!(bench.run("HRANDFIELD nothing -100000000"), "[]");
+    assert_eq!(bench.run("HRANDFIELD h -9223372036854775807 WITHVALUES"), "-ERR value is out of range");
+    for _ in 0..2 {
+        assert!(bench.run("HRANDFIELD h -9223372036854775808").contains("must between"));
+    }
 }
 
 #[test]
@@ -233,6 +243,42 @@ fn keys_and_expiry() {
          OBJECT => -ERR wrong number of arguments for 'object' command
          MEMORY USAGE => -ERR wrong number of arguments for 'memory|usage' command",
     );
+}
+
+/// The table keeps its segments when it has shrunk: few of them have items then.
+#[test]
+fn random_choices_are_fair_after_a_table_has_shrunk() {
+    let mut bench = Bench::new();
+    for number in 0..50_000 {
+        bench.run(&format!("SET key{number} v"));
+        bench.run(&format!("HSET h key{number} v"));
+    }
+    for number in 3..50_000 {
+        bench.run(&format!("DEL key{number}"));
+        bench.run(&format!("HDEL h key{number}"));
+    }
+    bench.run("MOVE h 1");
+    let mut drawn: BTreeMap<String, usize> = BTreeMap::new();
+    for _ in 0..600 {
+        *drawn.entry(bench.run("RANDOMKEY")).or_default() += 1;
+    }
+    bench.database = 1;
+    for _ in 0..600 {
+        *drawn.entry(bench.run("HRANDFIELD h")).or_default() += 1;
+    }
+    assert_eq!(drawn.len(), 3);
+    assert!(drawn.values().all(|&times| times > 250), "{drawn:?}");
+}
+
+#[test]
+fn a_living_key_is_found_among_many_that_have_expired() {
+    let mut bench = Bench::new();
+    for number in 0..20_000 {
+        bench.run(&format!("SET key{number} v PX 10"));
+    }
+    bench.run("SET living v");
+    bench.now_ms += 20;
+    assert_eq!(bench.run("RANDOMKEY"), "living");
 }
 
 /// Section 4 of the field sheet, the rows of strings and hashes: INV-REPL-EFFECT.
@@ -406,6 +452,29 @@ fn watched_keys_notice_every_kind_of_change() {
         let outcome = transaction.finish(&mut bench.keyspace, bench.now_ms);
         assert_eq!(outcome == Outcome::Changed, changes, "{line}");
     }
+}
+
+#[test]
+fn what_a_connection_queues_and_watches_has_a_bound_in_memory() {
+    use bowline_keyspace::limits::{TRANSACTION_BYTES_MAX, WATCHED_BYTES_MAX};
+    let mut bench = Bench::new();
+    let mut transaction = Transaction::default();
+    let key = vec![b'k'; WATCHED_BYTES_MAX / 3];
+    let mut other = key.clone();
+    other[0] = b'o';
+    assert!(transaction.watch(&mut bench.keyspace, 0, &key, 0));
+    assert!(transaction.watch(&mut bench.keyspace, 0, &other, 0));
+    assert!(transaction.watch(&mut bench.keyspace, 0, &key, 0), "it is watched already");
+    assert!(!transaction.watch(&mut bench.keyspace, 1, &key, 0));
+    transaction.unwatch(&mut bench.keyspace);
+    assert!(transaction.watch(&mut bench.keyspace, 1, &key, 0));
+
+    // Empty arguments are not free.
+    transaction.begin();
+    let arguments = vec![Bytes::new(); 100_000];
+    let queued = (0..1_000).take_while(|_| transaction.push(arguments.clone())).count();
+    assert!(queued < TRANSACTION_BYTES_MAX / (100_000 * 64) + 1, "{queued}");
+    transaction.discard(&mut bench.keyspace);
 }
 
 #[test]

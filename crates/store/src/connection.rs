@@ -275,6 +275,21 @@ mod tests {
         assert!(client.output_bytes.get() < 2 * OUTPUT_BATCH_BYTES, "{} bytes", client.output_bytes.get());
     }
 
+    #[tokio::test]
+    async fn housekeeping_says_when_there_is_more_to_expire() {
+        use bowline_keyspace::keyspace::Expiry;
+        use bowline_keyspace::value::{StringValue, Value};
+        let server = server(Settings::default());
+        assert!(!server.tidy_up());
+        for key in 0..100_000_u32 {
+            let value = Value::String(StringValue::Integer(1));
+            server.keyspace.borrow_mut().set(0, &key.to_be_bytes(), value, Expiry::At(1), 0);
+        }
+        assert!(server.tidy_up(), "one round does not suffice");
+        while server.tidy_up() {}
+        assert_eq!(server.keyspace.borrow().sizes(0), (0, 0));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_read_can_be_killed() {
         let server = server(Settings::default());

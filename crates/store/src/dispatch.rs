@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bowline_keyspace::command::Flags;
-use bowline_keyspace::{Call, CommandError, Reply, Spec};
+use bowline_keyspace::{Call, CommandError, Reply};
 use bowline_rt::time::now;
 use bytes::Bytes;
 
@@ -27,7 +27,7 @@ pub(crate) fn dispatch(
 ) -> Instant {
     let before = output.buffer.len();
     Counters::add(&server.counters.commands, 1);
-    match admit(server, session, request, output) {
+    match admit(server, session, request, now_ms, output) {
         Err(refusal) => {
             session.transaction.abort();
             Counters::add(&server.counters.errors, 1);
@@ -58,6 +58,7 @@ fn admit(
     server: &Server,
     session: &mut Session,
     request: &[Bytes],
+    now_ms: i64,
     output: &mut Output,
 ) -> Result<Option<Entry>, CommandError> {
     let Some(entry) = server.commands.find(&request[0]) else {
@@ -78,7 +79,9 @@ fn admit(
     if session.transaction.open() && spec.flags.has(Flags::NO_MULTI) {
         return Err(CommandError::text("ERR Command not allowed inside a transaction"));
     }
-    refuse_when_full(server, spec)?;
+    if spec.flags.has(Flags::DENYOOM) && server.memory_is_full(now_ms) {
+        return Err(CommandError::OutOfMemory);
+    }
     if session.transaction.open() && !NEVER_QUEUED.contains(&spec.name) {
         // Copies, because the request is a part of a large read buffer, which would stay alive.
         let copies = request.iter().map(|argument| Bytes::copy_from_slice(argument)).collect();
@@ -103,11 +106,6 @@ fn end_http(server: &Server, session: &mut Session) {
         let peer = session.client.peer;
         tracing::warn!(%peer, left_out, "possible attack: a client sends POST or Host: to the store; cut off");
     }
-}
-
-fn refuse_when_full(server: &Server, spec: &Spec) -> Result<(), CommandError> {
-    let full = spec.flags.has(Flags::DENYOOM) && server.keyspace.borrow().is_full();
-    if full { Err(CommandError::OutOfMemory) } else { Ok(()) }
 }
 
 /// When a request began. All commands of a transaction share it.

@@ -44,11 +44,17 @@ pub const HOUSEKEEPING_PERIOD: Duration = Duration::from_millis(100);
 /// Longest time that one round of housekeeping takes from the clients.
 pub const HOUSEKEEPING_MAX: Duration = Duration::from_millis(2);
 
-/// Steps of one round of housekeeping, whatever the clock says.
-pub const HOUSEKEEPING_STEPS_MAX: usize = 256;
+/// Pause between two rounds while there is much to expire: with it housekeeping takes a quarter of the time.
+pub const HOUSEKEEPING_PAUSE_BUSY: Duration = Duration::from_millis(6);
 
-/// Segments that one step of the active expiry looks at.
-pub const EXPIRE_SEGMENTS_PER_STEP: usize = 64;
+/// Steps of one round of housekeeping, whatever the clock says.
+pub const HOUSEKEEPING_STEPS_MAX: usize = 1_024;
+
+/// Segments that one step of the active expiry looks at: a millisecond, if all in them is due.
+pub const EXPIRE_SEGMENTS_PER_STEP: usize = 16;
+
+/// Segments in which a command that needs memory looks for expired keys before it is refused.
+pub const EXPIRE_SEGMENTS_WHEN_FULL: usize = 16;
 
 /// Longest name of a connection, and of a client library.
 pub const CLIENT_NAME_BYTES_MAX: usize = 256;

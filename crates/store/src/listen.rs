@@ -11,11 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection;
 use crate::error::StoreError;
-use crate::limits::{
-    ACCEPT_RETRY, EXPIRE_SEGMENTS_PER_STEP, HOUSEKEEPING_MAX, HOUSEKEEPING_PERIOD, HOUSEKEEPING_STEPS_MAX,
-    SHUTDOWN_GRACE,
-};
-use crate::server::{Counters, Server, now_ms};
+use crate::limits::{ACCEPT_RETRY, HOUSEKEEPING_PAUSE_BUSY, HOUSEKEEPING_PERIOD, SHUTDOWN_GRACE};
+use crate::server::{Counters, Server};
 use crate::settings::Settings;
 
 /// Runs a store on `listener` until `shutdown` is cancelled or a client sends SHUTDOWN. All of it happens on this
@@ -117,19 +114,12 @@ async fn refuse(mut stream: TcpStream) {
     let _ = timeout(SHUTDOWN_GRACE, stream.write_all(b"-ERR max number of clients reached\r\n")).await;
 }
 
-/// Expiry, clean-up and rates, a little at a time.
+/// Expiry, clean-up and rates, a little at a time; more often while there is much to do.
 async fn keep_house(server: Rc<Server>) {
+    let mut pause = HOUSEKEEPING_PERIOD;
     loop {
-        sleep(HOUSEKEEPING_PERIOD).await;
-        let started = now();
-        server.counters.sample(started);
-        let mut keyspace = server.keyspace.borrow_mut();
-        for _ in 0..HOUSEKEEPING_STEPS_MAX {
-            keyspace.expire_due(now_ms(), EXPIRE_SEGMENTS_PER_STEP);
-            keyspace.reclaim();
-            if now().saturating_duration_since(started) >= HOUSEKEEPING_MAX {
-                break;
-            }
-        }
+        sleep(pause).await;
+        let more = server.tidy_up();
+        pause = if more { HOUSEKEEPING_PAUSE_BUSY } else { HOUSEKEEPING_PERIOD };
     }
 }

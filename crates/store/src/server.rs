@@ -15,7 +15,11 @@ use tokio_util::sync::CancellationToken;
 use crate::client::Clients;
 use crate::commands::CommandTable;
 use crate::error::StoreError;
-use crate::limits::{HTTP_LINES_MAX, HTTP_LINES_PERIOD, SLOWLOG_ARGUMENT_BYTES_MAX, SLOWLOG_ARGUMENTS_MAX};
+use crate::limits::{
+    EXPIRE_SEGMENTS_PER_STEP, EXPIRE_SEGMENTS_WHEN_FULL, HOUSEKEEPING_MAX, HOUSEKEEPING_PERIOD,
+    HOUSEKEEPING_STEPS_MAX, HTTP_LINES_MAX, HTTP_LINES_PERIOD, SLOWLOG_ARGUMENT_BYTES_MAX,
+    SLOWLOG_ARGUMENTS_MAX,
+};
 use crate::script::Scripts;
 use crate::settings::{Password, Settings};
 
@@ -67,13 +71,17 @@ impl Counters {
         counter.set(counter.get().saturating_add(amount as u64));
     }
 
-    /// Notes how many commands a second were run since the last call.
+    /// Notes how many commands a second were run since the last call, unless that was just now.
     pub fn sample(&self, now: Instant) {
-        if let Some(since) = self.sampled_at.replace(Some(now)) {
-            let elapsed_ms = now.saturating_duration_since(since).as_millis().max(1);
+        if let Some(since) = self.sampled_at.get() {
+            let elapsed_ms = now.saturating_duration_since(since).as_millis();
+            if elapsed_ms < HOUSEKEEPING_PERIOD.as_millis() {
+                return;
+            }
             let commands = u128::from(self.commands.get().saturating_sub(self.sampled_commands.get()));
             self.commands_per_second.set(u64::try_from(commands * 1_000 / elapsed_ms).unwrap_or(u64::MAX));
         }
+        self.sampled_at.set(Some(now));
         self.sampled_commands.set(self.commands.get());
     }
 }
@@ -185,6 +193,31 @@ impl Server {
         });
         server.scripts.attach(Rc::downgrade(&server));
         Ok(server)
+    }
+
+    /// One round of housekeeping; true if it ended with the time while there was more to expire.
+    pub fn tidy_up(&self) -> bool {
+        let started = bowline_rt::time::now();
+        self.counters.sample(started);
+        let mut keyspace = self.keyspace.borrow_mut();
+        for _ in 0..HOUSEKEEPING_STEPS_MAX {
+            let expired = keyspace.expire_due(now_ms(), EXPIRE_SEGMENTS_PER_STEP);
+            keyspace.reclaim();
+            if bowline_rt::time::now().saturating_duration_since(started) >= HOUSEKEEPING_MAX {
+                return expired > 0;
+            }
+        }
+        false
+    }
+
+    /// Whether commands that need memory must be refused. What has expired goes first, as far as one step finds it.
+    pub fn memory_is_full(&self, now_ms: i64) -> bool {
+        let mut keyspace = self.keyspace.borrow_mut();
+        if !keyspace.is_full() {
+            return false;
+        }
+        keyspace.expire_due(now_ms, EXPIRE_SEGMENTS_WHEN_FULL);
+        keyspace.is_full()
     }
 
     /// CONFIG RESETSTAT.

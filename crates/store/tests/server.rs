@@ -253,6 +253,19 @@ async fn memory_has_a_limit() {
 }
 
 #[tokio::test]
+async fn what_has_expired_makes_room_before_a_command_is_refused() {
+    let store = start(Settings { memory_max_bytes: 10_000, ..Settings::default() }).await;
+    let mut peer = Peer::new(&store).await;
+    for number in 0..10 {
+        assert_eq!(peer.ask(&format!("SET key{number} {} PX 1", "x".repeat(1_000))).await, "OK");
+    }
+    // One that goes with the next millisecond is looked for until then.
+    while peer.ask("PTTL key9").await != ":-2" {}
+    assert_eq!(peer.ask(&format!("SET key {}", "x".repeat(9_000))).await, "OK");
+    store.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
 async fn a_store_starts_and_ends_as_it_is_told() {
     let store = start(Settings::default()).await;
     let taken = Store::start(store.address(), Settings::default()).await;

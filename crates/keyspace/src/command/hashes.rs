@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::error::CommandError;
-use crate::hash::Hash;
+use crate::hash::{Field, Hash};
 use crate::keyspace::{Expiry, Keyspace};
-use crate::limits::{RANDOM_DRAWN_FIELDS_MAX, RANDOM_FIELDS_MAX};
+use crate::limits::{RANDOM_DRAWN_FIELDS_MAX, RANDOM_FIELDS_BYTES_MAX};
 use crate::number::parse_integer;
 use crate::random::Random;
 use crate::reply::Reply;
@@ -262,7 +262,6 @@ fn hincrbyfloat(call: &mut Call<'_>) -> Outcome {
 }
 
 fn hrandfield(call: &mut Call<'_>) -> Outcome {
-    let key = call.argument(1);
     if call.arguments.len() == 2 {
         let mut random = call.keyspace.random.clone();
         let (hash, reply) = read(call)?;
@@ -275,26 +274,49 @@ fn hrandfield(call: &mut Call<'_>) -> Outcome {
     if call.arguments.len() > 4 || (call.arguments.len() == 4 && !with_values) {
         return Err(CommandError::Syntax);
     }
-    if count == i64::MIN || (count < 0 && count.unsigned_abs() > RANDOM_FIELDS_MAX) {
+    if count == i64::MIN {
         let text =
             "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
         return Err(CommandError::text(text));
     }
+    let wanted = count.unsigned_abs();
+    if with_values && wanted > i64::MAX.unsigned_abs() / 2 {
+        return Err(CommandError::OutOfRange);
+    }
     let mut random = call.keyspace.random.clone();
-    let chosen = match call.keyspace.read(call.database, key, call.now_ms).map(Value::hash).transpose()? {
-        None => Vec::new(),
+    let (hash, reply) = read(call)?;
+    match hash {
+        None => reply.array(0),
+        Some(hash) if count < 0 => draw(reply, hash, wanted, with_values, &mut random)?,
         Some(hash) => {
-            let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-            let mut pick = || hash.random(&mut random).map(|field| (field.name(), field.value()));
-            if count < 0 {
-                (0..wanted).filter_map(|_| pick()).collect()
-            } else {
-                distinct(hash, wanted, &mut random)
-            }
+            let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+            write_pairs(reply, &distinct(hash, wanted, &mut random), with_values);
         }
-    };
-    write_pairs(call.reply, &chosen, with_values);
+    }
     call.keyspace.random = random;
+    Ok(())
+}
+
+/// Writes `wanted` fields, each drawn among all.
+fn draw(reply: &mut dyn Reply, hash: &Hash, wanted: u64, with_values: bool, random: &mut Random) -> Outcome {
+    let mean_bytes = (hash.bytes() / hash.len().max(1)) as u64;
+    if wanted.saturating_mul(mean_bytes) > RANDOM_FIELDS_BYTES_MAX {
+        let text = format!(
+            "ERR value is out of range, the reply would have more than {RANDOM_FIELDS_BYTES_MAX} bytes"
+        );
+        return Err(CommandError::Other(text.into()));
+    }
+    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+    write_header(reply, wanted, with_values);
+    // A draw can cost a walk over the whole hash: for many a list of all fields is cheaper.
+    let all: Vec<&Field> =
+        if wanted > hash.len() / RANDOM_DRAWN_FIELDS_MAX { hash.iter().collect() } else { Vec::new() };
+    for _ in 0..wanted {
+        let field = all.get(random.index(all.len())).copied().or_else(|| hash.random(random));
+        // A stored hash has a field.
+        let pair = field.map_or((&b""[..], &b""[..]), |field| (field.name(), field.value()));
+        write_pair(reply, pair, with_values);
+    }
     Ok(())
 }
 
@@ -325,15 +347,21 @@ fn distinct<'k>(hash: &'k Hash, wanted: usize, random: &mut Random) -> Vec<Pair<
 }
 
 fn write_pairs(reply: &mut dyn Reply, pairs: &[Pair<'_>], with_values: bool) {
-    let nested = with_values && reply.resp3();
-    reply.array(if with_values && !nested { pairs.len() * 2 } else { pairs.len() });
-    for (name, value) in pairs {
-        if nested {
-            reply.array(2);
-        }
-        reply.bulk(name);
-        if with_values {
-            reply.bulk(value);
-        }
+    write_header(reply, pairs.len(), with_values);
+    pairs.iter().for_each(|&pair| write_pair(reply, pair, with_values));
+}
+
+/// RESP3 nests a field and its value.
+fn write_header(reply: &mut dyn Reply, pairs: usize, with_values: bool) {
+    reply.array(if with_values && !reply.resp3() { pairs * 2 } else { pairs });
+}
+
+fn write_pair(reply: &mut dyn Reply, (name, value): Pair<'_>, with_values: bool) {
+    if with_values && reply.resp3() {
+        reply.array(2);
+    }
+    reply.bulk(name);
+    if with_values {
+        reply.bulk(value);
     }
 }

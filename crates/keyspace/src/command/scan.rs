@@ -6,7 +6,7 @@ use crate::hash::Hash;
 use crate::limits::RANDOM_DRAWS_MAX;
 use crate::number::cursor;
 use crate::table::Item;
-use crate::value::Value;
+use crate::value::{Entry, Value};
 
 use super::spec::{Flags, Group, Keys, Spec};
 use super::{Call, Command, Outcome, is_word};
@@ -117,7 +117,14 @@ fn randomkey(call: &mut Call<'_>) -> Outcome {
             return Ok(());
         }
     }
-    call.reply.null();
+    // Nearly all have expired and are not collected yet.
+    let keyspace = &mut *call.keyspace;
+    let (table, random) = (&keyspace.databases[call.database].table, &mut keyspace.random);
+    let alive = |entry: &Entry| entry.expires_at_ms > call.now_ms;
+    match table.random_among(|bound| random.below(bound), alive) {
+        Some(entry) => call.reply.bulk(entry.key()),
+        None => call.reply.null(),
+    }
     Ok(())
 }
 

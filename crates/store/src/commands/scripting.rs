@@ -62,7 +62,7 @@ fn eval(request: &mut Request<'_>) -> Outcome {
         values,
         database: request.session.database(),
         read_only: name.ends_with("_ro"),
-        full: request.clock.full.unwrap_or_else(|| request.server.keyspace.borrow().is_full()),
+        full: request.clock.full.unwrap_or_else(|| request.server.memory_is_full(request.clock.now_ms)),
         // The scripts of one transaction share the time: nobody else is served between them.
         started: request.clock.started,
         time_limit: request.server.tunables.script_timeout.get(),

@@ -91,7 +91,7 @@ fn exec(request: &mut Request<'_>) -> Outcome {
         let entry = server.commands.find(&arguments[0]);
         entry.is_some_and(|entry| entry.spec().flags.has(Flags::DENYOOM))
     };
-    let full = server.keyspace.borrow().is_full();
+    let full = server.memory_is_full(request.clock.now_ms);
     if full && queue.iter().any(needs_memory) {
         let text =
             "EXECABORT Transaction discarded because of: command not allowed when used memory > 'maxmemory'.";
