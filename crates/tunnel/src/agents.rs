@@ -9,6 +9,8 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use tokio::sync::Notify;
 
 use crate::directory::{Directory, PublishError};
 use crate::limits;
+use crate::lobby::who;
 use crate::pool::PoolSettings;
 use crate::session::{End, Login, Session, lock};
 use crate::settings::Settings;
@@ -52,6 +55,8 @@ struct Table {
     by_agent: BTreeMap<AgentId, Arc<Session>>,
     by_serial: BTreeMap<u64, Arc<Session>>,
     by_service: BTreeMap<ServiceName, BTreeMap<u64, Arc<Session>>>,
+    /// How many are attached from where.
+    by_address: BTreeMap<IpAddr, usize>,
     serial: u64,
 }
 
@@ -165,6 +170,11 @@ impl Agents {
         lock(&self.table).by_agent.values().cloned().collect()
     }
 
+    /// Whether an agent is attached from this address.
+    pub fn any_from(&self, address: IpAddr) -> bool {
+        lock(&self.table).by_address.contains_key(&who(address))
+    }
+
     /// How many are attached.
     pub fn len(&self) -> usize {
         lock(&self.table).by_agent.len()
@@ -189,6 +199,7 @@ impl Table {
     fn insert(&mut self, session: &Arc<Session>) {
         self.by_agent.insert(session.login.agent.clone(), session.clone());
         self.by_serial.insert(session.serial, session.clone());
+        *self.by_address.entry(who(session.login.remote.ip())).or_default() += 1;
         self.list(session);
         assert_eq!(self.by_agent.len(), self.by_serial.len(), "one session per agent");
     }
@@ -197,6 +208,12 @@ impl Table {
         self.unlist(session);
         self.by_agent.remove(&session.login.agent);
         self.by_serial.remove(&session.serial);
+        if let Entry::Occupied(mut from) = self.by_address.entry(who(session.login.remote.ip())) {
+            *from.get_mut() -= 1;
+            if *from.get() == 0 {
+                from.remove();
+            }
+        }
         assert_eq!(self.by_agent.len(), self.by_serial.len(), "one session per agent");
     }
 

@@ -103,7 +103,9 @@ impl Gateway {
         let inner = self.inner.clone();
         let serve = move |stranger| crate::control::serve(inner.clone(), stranger);
         let (warnings, stop) = (self.inner.agent_port.clone(), self.inner.stop.clone());
-        listener::accept(listener, Lobby::of_port(), acceptor, warnings, stop, serve).await;
+        let inner = self.inner.clone();
+        let doors = (Lobby::of_port(), move |address| inner.agents.any_from(address));
+        listener::accept(listener, doors, acceptor, warnings, stop, serve).await;
     }
 
     /// Serves other gateways until the end of a drain.
@@ -111,7 +113,7 @@ impl Gateway {
         let inner = self.inner.clone();
         let serve = move |stranger| crate::hop::server::serve(inner.clone(), stranger);
         let (warnings, stop) = (self.inner.peer_port.clone(), self.inner.stop.clone());
-        listener::accept(listener, Lobby::of_port(), acceptor, warnings, stop, serve).await;
+        listener::accept(listener, (Lobby::of_port(), |_| false), acceptor, warnings, stop, serve).await;
     }
 
     /// Shuts down: refuses new logins and asks every agent to move, goes on serving whom it still can (a draining path is

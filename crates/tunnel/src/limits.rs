@@ -41,7 +41,8 @@ pub const AGENTS_MAX: usize = 20_000;
 pub const CONVERSATIONS_PER_AGENT: usize = 2;
 /// Connections of one port that have not yet said who they are: TLS handshake, first bytes, login, ticket.
 pub const STRANGERS_MAX: usize = 1_024;
-/// Those of one address. As many as [`STRANGERS_MAX`] more wait in a queue; who has said who he is counts no more.
+/// Those of one address. As many as [`STRANGERS_MAX`] more wait in a queue; who has said who he is counts no more. So many
+/// places again are kept for addresses from which an agent is attached.
 pub const STRANGERS_PER_ADDRESS_MAX: usize = STRANGERS_MAX / 4;
 /// Longest wait in that queue; an agent does not wait longer for the handshake.
 pub const QUEUED_TIMEOUT: Duration = Duration::from_secs(5);

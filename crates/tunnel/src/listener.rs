@@ -1,13 +1,12 @@
 //! Accepts connections and finds out who is at the other end, with a bound on how many have not said so yet.
 //!
-//! Nobody is read from without a time-out. A port that is full of strangers stops accepting: whoever comes then waits
-//! in the kernel's queue, which smooths a herd of agents that reconnect, instead of being turned away to come again.
-//! One address alone cannot fill it: see [`Lobby`].
+//! Nobody is read from without a time-out. On a port that is full of strangers whoever comes waits in a queue, which smooths
+//! a herd of agents that reconnect. Neither one address alone nor many together can keep the agents out: see [`Lobby`].
 //! What strangers do wrong is counted always and logged sparingly, so that garbage cannot flood the log.
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,10 +32,11 @@ pub struct Stranger {
     pub place: LobbyPlace,
 }
 
-/// Accepts connections until `stop`, and gives each one to `serve` in a task of its own.
+/// Accepts connections until `stop`, and gives each one to `serve` in a task of its own. `is_known` tells the addresses for
+/// which places are kept.
 pub async fn accept<F, S>(
     listener: Listener,
-    lobby: Lobby,
+    (lobby, is_known): (Lobby, impl Fn(IpAddr) -> bool),
     acceptor: Acceptor,
     warnings: Arc<Warnings>,
     stop: CancellationToken,
@@ -49,14 +49,10 @@ pub async fn accept<F, S>(
         if lobby.is_full() {
             warnings.warn("too many connections that have not said who they are; new ones wait", None, None);
         }
-        let next = async {
-            let place = lobby.place().await;
-            (listener.accept().await, place)
-        };
-        let (accepted, place) = tokio::select! {
+        let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            next = next => next,
+            accepted = listener.accept() => accepted,
         };
         let (tcp, remote) = match accepted {
             Ok(accepted) => accepted,
@@ -66,9 +62,9 @@ pub async fn accept<F, S>(
                 continue;
             }
         };
-        let entry = lobby.enter(remote, place);
+        let entry = lobby.enter(remote, is_known(remote.ip()));
         if let Entry::Full = entry {
-            warnings.stranger(ADDRESS_IS_FULL, remote, None);
+            warnings.stranger(TOO_MANY, remote, None);
             continue;
         }
         let (acceptor, warnings, serve) = (acceptor.clone(), warnings.clone(), serve.clone());
@@ -76,7 +72,7 @@ pub async fn accept<F, S>(
         bowline_rt::task::spawn("connection", async move {
             let connection = async {
                 let Some(place) = place_of(entry).await else {
-                    return warnings.stranger(ADDRESS_IS_FULL, remote, None);
+                    return warnings.stranger(TOO_MANY, remote, None);
                 };
                 match acceptor.accept(tcp).await {
                     Ok(stream) => serve(Stranger { stream, remote, place }).await,
@@ -92,7 +88,7 @@ pub async fn accept<F, S>(
     }
 }
 
-const ADDRESS_IS_FULL: &str = "an address has too many connections that have not said who they are";
+const TOO_MANY: &str = "too many connections have not said who they are: this one is turned away";
 
 /// Waits for a place, not for ever.
 async fn place_of(entry: Entry) -> Option<LobbyPlace> {
@@ -159,7 +155,8 @@ mod tests {
         };
         let warnings = Warnings::new("test", Counter::default());
         let (stop, lobby) = (CancellationToken::new(), Lobby::new(4, 1));
-        let accepting = accept(listener, lobby, Acceptor::Plain, warnings.clone(), stop.clone(), serve);
+        let accepting =
+            accept(listener, (lobby, |_| false), Acceptor::Plain, warnings.clone(), stop.clone(), serve);
         let accepting = bowline_rt::task::spawn("accept", accepting);
         let connect = |host: u8| async move {
             let socket = tokio::net::TcpSocket::new_v4().expect("a socket");

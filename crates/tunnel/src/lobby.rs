@@ -3,6 +3,9 @@
 //! Whoever opens connections and says nothing takes places of its own address only. What an address has too many of
 //! waits in a queue, so that a fleet of agents behind one address that reconnects together is smoothed and not turned
 //! away; when the queue is full too, the connection is closed. Who has said who he is counts no more.
+//!
+//! Many addresses together can take all places. Some are therefore kept for addresses that are known: there an agent is
+//! attached, whose tunnels come in by the same port.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -17,6 +20,7 @@ use crate::session::lock;
 #[derive(Debug)]
 pub struct Lobby {
     places: Arc<Semaphore>,
+    kept_places: Arc<Semaphore>,
     queue: Arc<Semaphore>,
     per_address_max: usize,
     /// Addresses at which more are noted than this many are looked through for those that hold nothing.
@@ -36,7 +40,7 @@ pub struct LobbyPlace {
 pub enum Entry {
     /// A place at once.
     Place(LobbyPlace),
-    /// A place in the queue of those whose address has its share.
+    /// A place in the queue: its address has its share, or all places are taken.
     Queued(Queued),
     /// Nothing.
     Full,
@@ -51,10 +55,12 @@ pub struct Queued {
 }
 
 impl Lobby {
-    /// A lobby with so many places, of which one address gets so many, and with a queue as long as there are places.
+    /// A lobby with so many places, of which one address gets so many, with a queue as long as there are places, and with
+    /// as many more kept for known addresses as one gets.
     pub fn new(places: usize, per_address_max: usize) -> Self {
         Self {
             places: Arc::new(Semaphore::new(places)),
+            kept_places: Arc::new(Semaphore::new(per_address_max)),
             queue: Arc::new(Semaphore::new(places)),
             per_address_max,
             addresses_max: 4 * places,
@@ -72,24 +78,22 @@ impl Lobby {
         self.places.available_permits() == 0
     }
 
-    /// Waits for a place that the next connection may take. Cancel safe.
-    pub async fn place(&self) -> OwnedSemaphorePermit {
-        acquire(&self.places).await
+    /// Takes in a connection from `remote`, a known address or not.
+    pub fn enter(&self, remote: SocketAddr, is_known: bool) -> Entry {
+        let share = self.share(remote.ip());
+        let permits = share.clone().try_acquire_owned().ok().zip(self.try_place(is_known));
+        if let Some((share, place)) = permits {
+            return Entry::Place(LobbyPlace { _place: place, _share: share });
+        }
+        match self.queue.clone().try_acquire_owned() {
+            Ok(in_queue) => Entry::Queued(Queued { places: self.places.clone(), share, _in_queue: in_queue }),
+            Err(_) => Entry::Full,
+        }
     }
 
-    /// Takes in a connection from `remote`, for which there is a place as far as its address has one left.
-    pub fn enter(&self, remote: SocketAddr, place: OwnedSemaphorePermit) -> Entry {
-        let share = self.share(remote.ip());
-        match share.clone().try_acquire_owned() {
-            Ok(permit) => Entry::Place(LobbyPlace { _place: place, _share: permit }),
-            // The place goes back: the queue of one address takes nothing from others.
-            Err(_) => match self.queue.clone().try_acquire_owned() {
-                Ok(in_queue) => {
-                    Entry::Queued(Queued { places: self.places.clone(), share, _in_queue: in_queue })
-                }
-                Err(_) => Entry::Full,
-            },
-        }
+    fn try_place(&self, is_known: bool) -> Option<OwnedSemaphorePermit> {
+        let kept = || self.kept_places.clone().try_acquire_owned().ok().filter(|_| is_known);
+        self.places.clone().try_acquire_owned().ok().or_else(kept)
     }
 
     fn share(&self, address: IpAddr) -> Arc<Semaphore> {
@@ -116,7 +120,7 @@ async fn acquire(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
 }
 
 /// Who stands behind an address, as far as it tells: of IPv6, everybody has a network of 64 bits.
-fn who(address: IpAddr) -> IpAddr {
+pub fn who(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
         address @ IpAddr::V4(_) => address,
@@ -130,8 +134,22 @@ mod tests {
     use super::*;
 
     fn enter(lobby: &Lobby, address: &str) -> Entry {
-        let place = lobby.place().now_or_never().expect("a place is free");
-        lobby.enter(SocketAddr::new(address.parse().expect("an address"), 1), place)
+        lobby.enter(SocketAddr::new(address.parse().expect("an address"), 1), false)
+    }
+
+    #[test]
+    fn places_are_kept_for_known_addresses() {
+        let lobby = Lobby::new(2, 1);
+        let taken = ["192.0.2.1", "192.0.2.2"].map(|address| enter(&lobby, address));
+        assert!(taken.iter().all(|entry| matches!(entry, Entry::Place(_))) && lobby.is_full());
+        let queued = enter(&lobby, "192.0.2.3");
+        let Entry::Queued(queued) = queued else { panic!("all places are taken") };
+        let known = SocketAddr::new("192.0.2.4".parse().expect("an address"), 1);
+        let Entry::Place(kept) = lobby.enter(known, true) else { panic!("a place is kept for it") };
+        assert!(matches!(lobby.enter(known, true), Entry::Queued(_)), "one address gets its share");
+        drop(taken);
+        assert!(queued.place().now_or_never().is_some());
+        drop(kept);
     }
 
     #[test]

@@ -90,7 +90,10 @@ async fn a_new_login_takes_over_at_once_and_the_late_end_of_the_old_one_changes_
     assert!(superseded);
     assert_eq!(old.ended().await, End::Superseded(Epoch::from_bits(2)));
     assert_eq!(names(&agents.offering(&web, None)), [("a".into(), 2)]);
+    let from = new.login.remote.ip();
+    assert!(agents.any_from(from) && !agents.any_from(std::net::Ipv4Addr::new(192, 0, 2, 9).into()));
     agents.detach(&old);
+    assert!(agents.any_from(from));
     agents.offer(&old, Vec::new()).expect("nothing happens");
     assert_eq!(agents.len(), 1);
     assert!(agents.session(old.serial).is_none());
@@ -98,6 +101,7 @@ async fn a_new_login_takes_over_at_once_and_the_late_end_of_the_old_one_changes_
     assert!(agents.offering(&web, None).is_empty());
     agents.detach(&new);
     agents.detach(&new);
+    assert!(!agents.any_from(from));
     assert_eq!(*lock(&notes.0), ["+a 1", "+a 2", "+a 1", "-a"]);
 }
 
