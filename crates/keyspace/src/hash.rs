@@ -1,6 +1,10 @@
 //! The hash type: a short list in insertion order, or a table once it is large.
+//!
+//! What OBJECT ENCODING answers follows Redis' settings, not how the fields are kept here.
 
-use crate::limits::{HASH_LIST_BYTES_MAX, HASH_LIST_FIELDS_MAX};
+use crate::limits::{
+    HASH_LIST_BYTES_MAX, HASH_LIST_FIELDS_MAX, HASH_LISTPACK_BYTES_DEFAULT, HASH_LISTPACK_FIELDS_DEFAULT,
+};
 use crate::random::Random;
 use crate::table::{Item, KeyHasher, Table};
 
@@ -45,16 +49,33 @@ enum Fields {
     Table(Table<Field>),
 }
 
+/// Up to where Redis would keep a hash as a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HashLimits {
+    /// Number of fields.
+    pub fields: usize,
+    /// Bytes of a field or a value.
+    pub bytes: usize,
+}
+
+impl Default for HashLimits {
+    fn default() -> Self {
+        Self { fields: HASH_LISTPACK_FIELDS_DEFAULT, bytes: HASH_LISTPACK_BYTES_DEFAULT }
+    }
+}
+
 /// A hash. A stored one has at least one field.
 #[derive(Debug)]
 pub struct Hash {
     fields: Fields,
     bytes: usize,
+    /// It has passed the limits at some time: Redis never goes back.
+    outgrown: bool,
 }
 
 impl Default for Hash {
     fn default() -> Self {
-        Self { fields: Fields::List(Vec::new()), bytes: 0 }
+        Self { fields: Fields::List(Vec::new()), bytes: 0, outgrown: false }
     }
 }
 
@@ -83,10 +104,7 @@ impl Hash {
     /// What OBJECT ENCODING calls this.
     #[must_use]
     pub fn encoding(&self) -> &'static str {
-        match self.fields {
-            Fields::List(_) => "listpack",
-            Fields::Table(_) => "hashtable",
-        }
+        if self.outgrown { "hashtable" } else { "listpack" }
     }
 
     /// The value of a field.
@@ -99,8 +117,15 @@ impl Hash {
     }
 
     /// Sets a field; true if it is new.
-    pub fn insert(&mut self, name: &[u8], value: &[u8], hasher: &KeyHasher) -> bool {
-        if name.len().max(value.len()) > HASH_LIST_BYTES_MAX {
+    pub fn insert(&mut self, name: &[u8], value: &[u8], hasher: &KeyHasher, limits: HashLimits) -> bool {
+        let longest = name.len().max(value.len());
+        let is_new = self.put(name, value, longest, hasher);
+        self.outgrown |= longest > limits.bytes || self.len() > limits.fields;
+        is_new
+    }
+
+    fn put(&mut self, name: &[u8], value: &[u8], longest: usize, hasher: &KeyHasher) -> bool {
+        if longest > HASH_LIST_BYTES_MAX {
             self.become_table(hasher);
         }
         let existing = match &mut self.fields {
@@ -182,7 +207,7 @@ impl Hash {
                 Fields::Table(copy)
             }
         };
-        Self { fields, bytes: self.bytes }
+        Self { fields, bytes: self.bytes, outgrown: self.outgrown }
     }
 
     /// The table of a large hash, so that it can be freed bit by bit.

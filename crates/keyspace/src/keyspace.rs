@@ -4,7 +4,7 @@
 //! has expired is as good as gone: whoever looks for it removes it, and the effects log says so.
 
 use crate::effects::Effects;
-use crate::hash::Field;
+use crate::hash::{Field, HashLimits};
 use crate::limits::{DATABASES_DEFAULT, DATABASES_MAX, RECLAIM_SEGMENTS_PER_STEP};
 use crate::random::Random;
 use crate::table::{Item, KeyHasher, NEVER, Table};
@@ -52,11 +52,33 @@ pub enum Expiry {
     At(i64),
 }
 
+/// The keys of a database that have an expiry: how many, and the sum of their times.
+#[derive(Debug, Default)]
+struct Volatile {
+    count: usize,
+    sum_ms: i128,
+}
+
+impl Volatile {
+    fn add(&mut self, at_ms: i64) {
+        if at_ms != NEVER {
+            self.count += 1;
+            self.sum_ms += i128::from(at_ms);
+        }
+    }
+
+    fn remove(&mut self, at_ms: i64) {
+        if at_ms != NEVER {
+            self.count -= 1;
+            self.sum_ms -= i128::from(at_ms);
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Database {
     pub table: Table<Entry>,
-    /// Keys that have an expiry.
-    pub volatile: usize,
+    volatile: Volatile,
     memory: usize,
     /// Segment that the active expiry visits next.
     expire_at: usize,
@@ -64,7 +86,7 @@ pub(crate) struct Database {
 
 impl Database {
     fn new(hasher: KeyHasher) -> Self {
-        Self { table: Table::new(hasher), volatile: 0, memory: 0, expire_at: 0 }
+        Self { table: Table::new(hasher), volatile: Volatile::default(), memory: 0, expire_at: 0 }
     }
 }
 
@@ -82,6 +104,8 @@ pub struct Keyspace {
     pub(crate) random: Random,
     /// What the commands did, for replicas and files.
     pub effects: Effects,
+    /// Up to where OBJECT ENCODING calls a hash a list.
+    pub hash_limits: HashLimits,
     watches: Watches,
     statistics: Statistics,
     memory_max_bytes: usize,
@@ -103,6 +127,7 @@ impl Keyspace {
             hasher,
             random: Random::new(settings.seed.rotate_left(17)),
             effects: Effects::default(),
+            hash_limits: HashLimits::default(),
             watches: Watches::new(databases),
             statistics: Statistics::default(),
             memory_max_bytes: settings.memory_max_bytes,
@@ -122,7 +147,15 @@ impl Keyspace {
     #[must_use]
     pub fn sizes(&self, database: usize) -> (usize, usize) {
         let database = &self.databases[database];
-        (database.table.len(), database.volatile)
+        (database.table.len(), database.volatile.count)
+    }
+
+    /// How long the keys that expire have to live on average; 0 if there are none.
+    #[must_use]
+    pub fn mean_ttl_ms(&self, database: usize, now_ms: i64) -> i64 {
+        let Volatile { count, sum_ms } = self.databases[database].volatile;
+        let mean_ms = sum_ms.checked_div(count as i128).map_or(0, |mean_ms| mean_ms - i128::from(now_ms));
+        i64::try_from(mean_ms.max(0)).unwrap_or(i64::MAX)
     }
 
     /// Memory of all keys and values, about.
@@ -170,7 +203,7 @@ impl Keyspace {
     fn expire_if_due(&mut self, database: usize, hash: u64, key: &[u8], now_ms: i64) {
         let target = &self.databases[database];
         // Where nothing expires, nothing is looked up.
-        if target.volatile > 0
+        if target.volatile.count > 0
             && target.table.find(hash, key).is_some_and(|entry| entry.expires_at_ms <= now_ms)
         {
             self.remove(database, key);
@@ -217,8 +250,8 @@ impl Keyspace {
                 Expiry::Clear | Expiry::Keep => NEVER,
                 Expiry::At(at_ms) => at_ms,
             };
-            target.volatile += usize::from(at_ms != NEVER);
-            target.volatile -= usize::from(entry.expires_at_ms != NEVER);
+            target.volatile.remove(entry.expires_at_ms);
+            target.volatile.add(at_ms);
             entry.expires_at_ms = at_ms;
             entry.accessed_s = seconds(now_ms);
             let old = std::mem::replace(&mut entry.value, value);
@@ -229,7 +262,7 @@ impl Keyspace {
             let mut entry = Entry::new(key, value, now_ms);
             if let Expiry::At(at_ms) = expiry {
                 entry.expires_at_ms = at_ms;
-                target.volatile += 1;
+                target.volatile.add(at_ms);
             }
             let at_ms = entry.expires_at_ms;
             target.memory += entry.memory();
@@ -268,10 +301,10 @@ impl Keyspace {
         let target = &mut self.databases[database];
         let hash = target.table.hash(key);
         let Some(entry) = target.table.find_mut(hash, key) else { return };
-        target.volatile -= usize::from(entry.expires_at_ms != NEVER);
+        target.volatile.remove(entry.expires_at_ms);
         entry.expires_at_ms = at_ms.unwrap_or(NEVER);
+        target.volatile.add(entry.expires_at_ms);
         if let Some(at_ms) = at_ms {
-            target.volatile += 1;
             target.table.note_expiry(hash, at_ms);
         }
         self.touched(database, key);
@@ -281,7 +314,7 @@ impl Keyspace {
     pub fn take(&mut self, database: usize, key: &[u8]) -> Option<Entry> {
         let target = &mut self.databases[database];
         let entry = target.table.remove(target.table.hash(key), key)?;
-        target.volatile -= usize::from(entry.expires_at_ms != NEVER);
+        target.volatile.remove(entry.expires_at_ms);
         target.memory -= entry.memory();
         self.touched(database, key);
         Some(entry)
@@ -364,14 +397,13 @@ impl Keyspace {
             let index = self.expire_database % self.databases.len();
             let database = &mut self.databases[index];
             let unseen = database.table.segments().saturating_sub(database.expire_at);
-            if database.volatile > 0 && unseen > 0 {
+            if database.volatile.count > 0 && unseen > 0 {
                 let visited = left.min(unseen);
-                let before = due.len();
                 database.table.remove_due(&mut database.expire_at, visited, now_ms, |entry| {
                     database.memory -= entry.memory();
+                    database.volatile.remove(entry.expires_at_ms);
                     due.push((index, entry));
                 });
-                database.volatile -= due.len() - before;
                 left -= visited;
                 if visited < unseen {
                     break;

@@ -19,11 +19,18 @@ pub const DIRECTORY_DEPTH_MAX: u32 = 24;
 /// Draws for a random item before an unevenly drawn one is taken.
 pub const RANDOM_DRAWS_MAX: usize = 64;
 
-/// Fields of a hash that is kept as a plain list (Redis' `hash-max-listpack-entries`).
+/// Fields of a hash that is kept as a plain list.
 pub const HASH_LIST_FIELDS_MAX: usize = 128;
 
-/// Longest field or value of a hash that is kept as a plain list (Redis' `hash-max-listpack-value`).
+/// Longest field or value of a hash that is kept as a plain list.
 pub const HASH_LIST_BYTES_MAX: usize = 64;
+
+/// Fields up to which OBJECT ENCODING calls a hash a list, unless it is told otherwise (Redis'
+/// `hash-max-listpack-entries`).
+pub const HASH_LISTPACK_FIELDS_DEFAULT: usize = 512;
+
+/// The same for the longest field or value (Redis' `hash-max-listpack-value`).
+pub const HASH_LISTPACK_BYTES_DEFAULT: usize = 64;
 
 /// Longest string that Redis calls `embstr`.
 pub const EMBEDDED_STRING_BYTES_MAX: usize = 44;

@@ -171,6 +171,47 @@ fn hashes() {
 }
 
 #[test]
+fn the_encoding_of_a_hash_follows_the_limits_and_never_goes_back() {
+    let mut bench = Bench::new();
+    for number in 0..512 {
+        bench.run(&format!("HSET h f{number} v"));
+    }
+    assert_eq!(bench.run("OBJECT ENCODING h"), "listpack");
+    bench.run("HSET h one more");
+    assert_eq!(bench.run("OBJECT ENCODING h"), "hashtable");
+    bench.run("HDEL h one");
+    assert_eq!(bench.run("OBJECT ENCODING h"), "hashtable");
+    bench.run(&format!("HSET long f {}", "x".repeat(64)));
+    assert_eq!(bench.run("OBJECT ENCODING long"), "listpack");
+    bench.run(&format!("HSET long f {}", "x".repeat(65)));
+    assert_eq!(bench.run("OBJECT ENCODING long"), "hashtable");
+    bench.keyspace.hash_limits.fields = 0;
+    bench.run("HSET small f v");
+    assert_eq!(bench.run("OBJECT ENCODING small"), "hashtable");
+    bench.run("COPY small copy");
+    assert_eq!(bench.run("OBJECT ENCODING copy"), "hashtable");
+}
+
+#[test]
+fn what_is_counted_for_operators_is_true() {
+    let mut bench = Bench::new();
+    bench.run("HSET h f v");
+    bench.run("SETRANGE s 5 v");
+    assert_eq!(bench.keyspace.statistics().changes, 2);
+    bench.run("SET a v PX 1000");
+    bench.run("SET b v PX 3000");
+    bench.run("SET c v PX 9000");
+    assert_eq!(bench.keyspace.mean_ttl_ms(0, bench.now_ms), 13_000 / 3);
+    bench.run("PERSIST c");
+    assert_eq!(bench.keyspace.mean_ttl_ms(0, bench.now_ms), 2_000);
+    bench.run("PEXPIRE a 5000");
+    bench.run("DEL b");
+    assert_eq!(bench.keyspace.mean_ttl_ms(0, bench.now_ms), 5_000);
+    bench.keyspace.expire_due(bench.now_ms + 5_000, 100);
+    assert_eq!((bench.keyspace.mean_ttl_ms(0, 0), bench.keyspace.sizes(0)), (0, (3, 0)));
+}
+
+#[test]
 fn random_fields_are_different_ones() {
     let mut bench = Bench::new();
     for number in 0..300 {

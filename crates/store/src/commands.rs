@@ -23,6 +23,7 @@ use crate::dispatch::Clock;
 use crate::limits::ERROR_ECHO_BYTES_MAX;
 use crate::output::Output;
 use crate::server::Server;
+use crate::statistics::CommandStatistics;
 
 /// Longest name of a command.
 const NAME_BYTES_MAX: usize = 32;
@@ -80,18 +81,22 @@ pub(crate) enum Action {
 
 /// One command of the table.
 #[derive(Clone, Copy)]
-pub(crate) struct Entry(Action);
+pub(crate) struct Entry {
+    action: Action,
+    /// Its place among the statistics.
+    index: usize,
+}
 
 impl Entry {
     pub fn spec(self) -> &'static Spec {
-        match self.0 {
+        match self.action {
             Action::Keyspace(command) => &command.spec,
             Action::Server(command) => &command.spec,
         }
     }
 
     pub fn action(self) -> Action {
-        self.0
+        self.action
     }
 }
 
@@ -105,6 +110,7 @@ impl Item for Entry {
 pub(crate) struct CommandTable {
     table: Table<Entry>,
     sorted: Vec<&'static Spec>,
+    statistics: Vec<CommandStatistics>,
 }
 
 impl CommandTable {
@@ -120,13 +126,34 @@ impl CommandTable {
             config::COMMANDS,
         ];
         let server = server.into_iter().flatten().map(Action::Server);
-        for action in commands().map(Action::Keyspace).chain(server) {
-            let entry = Entry(action);
+        for (index, action) in commands().map(Action::Keyspace).chain(server).enumerate() {
+            let entry = Entry { action, index };
             table.insert(table.hash(entry.key()), entry);
         }
         let mut sorted: Vec<&'static Spec> = table.iter().map(|entry| entry.spec()).collect();
         sorted.sort_unstable_by_key(|spec| spec.name);
-        Self { table, sorted }
+        let statistics = (0..sorted.len()).map(|_| CommandStatistics::default()).collect();
+        Self { table, sorted, statistics }
+    }
+
+    /// What is counted of a command.
+    pub fn statistics(&self, entry: Entry) -> &CommandStatistics {
+        &self.statistics[entry.index]
+    }
+
+    /// The lines of INFO about the commands that were asked for, by name.
+    pub fn describe_statistics(&self) -> Vec<(String, String)> {
+        let entries = self.sorted.iter().filter_map(|spec| self.find(spec.name.as_bytes()));
+        let lines = entries.filter_map(|entry| {
+            let line = self.statistics(entry).describe()?;
+            Some((format!("cmdstat_{}", entry.spec().name), line))
+        });
+        lines.collect()
+    }
+
+    /// Counts from zero again.
+    pub fn reset_statistics(&self) {
+        self.statistics.iter().for_each(CommandStatistics::reset);
     }
 
     /// The command of this name, in whatever case.

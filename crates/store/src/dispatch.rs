@@ -27,17 +27,15 @@ pub(crate) fn dispatch(
 ) -> Instant {
     let before = output.buffer.len();
     Counters::add(&server.counters.commands, 1);
+    let mut ran = None;
     match admit(server, session, request, now_ms, output) {
-        Err(refusal) => {
-            session.transaction.abort();
-            Counters::add(&server.counters.errors, 1);
-            refusal.write(output);
-        }
+        Err(refusal) => reject(server, session, request, &refusal, output),
         Ok(None) => {}
         Ok(Some(entry)) => {
             let clock = Clock { now_ms, started, full: None };
             // Its refusal, if any, was written and counted.
             let _ = run(server, session, entry, request, clock, output);
+            ran = Some(entry);
         }
     }
     session.client.queued.set(match session.transaction.open() {
@@ -49,8 +47,27 @@ pub(crate) fn dispatch(
     }
     session.replies.step();
     let ended = now();
+    if let Some(entry) = ran {
+        server.commands.statistics(entry).note_time(ended.saturating_duration_since(started));
+    }
     note_if_slow(server, session, request, started, ended);
     ended
+}
+
+/// Writes and counts a refusal; a transaction that was to have the command is not run.
+fn reject(
+    server: &Server,
+    session: &mut Session,
+    request: &[Bytes],
+    refusal: &CommandError,
+    output: &mut Output,
+) {
+    session.transaction.abort();
+    server.counters.note_error(refusal);
+    if let Some(entry) = server.commands.find(&request[0]) {
+        server.commands.statistics(entry).reject();
+    }
+    refusal.write(output);
 }
 
 /// The checks before a command runs. `None` if it was queued.
@@ -140,7 +157,8 @@ pub(crate) fn run(
             outcome.inspect_err(|error| error.write(output))
         }
     };
-    outcome.inspect_err(|_| Counters::add(&server.counters.errors, 1))
+    server.commands.statistics(entry).note(outcome.is_err());
+    outcome.inspect_err(|error| server.counters.note_error(error))
 }
 
 fn note_if_slow(server: &Server, session: &Session, request: &[Bytes], started: Instant, ended: Instant) {

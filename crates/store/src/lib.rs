@@ -26,6 +26,7 @@ mod script;
 mod server;
 pub mod settings;
 mod start;
+mod statistics;
 
 pub use error::StoreError;
 pub use listen::serve;

@@ -132,3 +132,8 @@ pub const PATTERN_CAPTURES_MAX: usize = 32;
 pub const HTTP_LINES_MAX: u32 = 1;
 /// The period of these lines.
 pub const HTTP_LINES_PERIOD: Duration = Duration::from_secs(60);
+
+/// Codes of errors that INFO tells apart.
+pub const ERROR_CODES_MAX: usize = 128;
+/// Longest code of an error that INFO shows.
+pub const ERROR_CODE_BYTES_MAX: usize = 32;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use bowline_keyspace::{Keyspace, Settings as KeyspaceSettings};
+use bowline_keyspace::{CommandError, Keyspace, Settings as KeyspaceSettings};
 use bowline_rt::ration::Ration;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use crate::limits::{
 };
 use crate::script::Scripts;
 use crate::settings::{Password, Settings};
+use crate::statistics::ErrorStatistics;
 
 /// The version of Redis whose behaviour this is.
 pub(crate) const REDIS_VERSION: &str = "7.0.15";
@@ -44,6 +45,9 @@ pub(crate) struct Counters {
     pub rejected_connections: Cell<u64>,
     pub commands: Cell<u64>,
     pub errors: Cell<u64>,
+    pub errors_by_code: ErrorStatistics,
+    /// Most memory that was seen in use.
+    pub memory_peak: Cell<usize>,
     pub input_bytes: Cell<u64>,
     pub output_bytes: Cell<u64>,
     /// Commands at the start of the current sampling period, and the rate of the last one.
@@ -65,6 +69,13 @@ impl Counters {
         ] {
             counter.set(0);
         }
+        self.errors_by_code.reset();
+    }
+
+    /// Counts an error reply.
+    pub fn note_error(&self, error: &CommandError) {
+        Self::add(&self.errors, 1);
+        self.errors_by_code.note(error);
     }
 
     pub fn add(counter: &Cell<u64>, amount: usize) {
@@ -199,6 +210,7 @@ impl Server {
     pub fn tidy_up(&self) -> bool {
         let started = bowline_rt::time::now();
         self.counters.sample(started);
+        self.used_memory();
         let mut keyspace = self.keyspace.borrow_mut();
         for _ in 0..HOUSEKEEPING_STEPS_MAX {
             let expired = keyspace.expire_due(now_ms(), EXPIRE_SEGMENTS_PER_STEP);
@@ -208,6 +220,14 @@ impl Server {
             }
         }
         false
+    }
+
+    /// Memory in use: data, what is to be freed, and scripts. Also notes the most that there was.
+    pub fn used_memory(&self) -> usize {
+        let keyspace = self.keyspace.borrow();
+        let used = keyspace.used_bytes() + keyspace.pending().1 + self.scripts.memory();
+        self.counters.memory_peak.set(self.counters.memory_peak.get().max(used));
+        used
     }
 
     /// Whether commands that need memory must be refused. What has expired goes first, as far as one step finds it.
@@ -223,6 +243,7 @@ impl Server {
     /// CONFIG RESETSTAT.
     pub fn reset_statistics(&self) {
         self.counters.reset();
+        self.commands.reset_statistics();
         self.keyspace.borrow_mut().reset_statistics();
     }
 }

@@ -266,6 +266,48 @@ async fn what_has_expired_makes_room_before_a_command_is_refused() {
 }
 
 #[tokio::test]
+async fn info_counts_commands_and_errors_by_sections() {
+    let store = start(Settings::default()).await;
+    let mut peer = Peer::new(&store).await;
+    for line in ["SET k v EX 100", "GET k", "GET k", "INCR k", "NOPE", "GET", "HGET k f"] {
+        peer.ask(line).await;
+    }
+    let info = peer.ask("INFO").await;
+    for present in ["# Server", "# Errorstats", "errorstat_ERR:count=3", "errorstat_WRONGTYPE:count=1"] {
+        assert!(info.contains(present), "{present}: {info}");
+    }
+    assert!(info.contains("db0:keys=1,expires=1,avg_ttl=99") || info.contains("avg_ttl=100000"), "{info}");
+    assert!(!info.contains("# Commandstats"), "{info}");
+    for sections in ["all", "everything", "commandstats", "Clients CommandStats"] {
+        let info = peer.ask(&format!("INFO {sections}")).await;
+        assert!(info.contains("cmdstat_get:calls=2,"), "{sections}: {info}");
+        assert!(info.contains("rejected_calls=1,failed_calls=0"), "{info}");
+        assert!(info.contains("cmdstat_incr:calls=1,"), "{info}");
+        assert_eq!(info.contains("# Server"), sections.starts_with(['a', 'e']), "{info}");
+        assert_eq!(info.contains("# Clients"), sections != "commandstats", "{info}");
+    }
+    assert!(peer.ask("INFO memory").await.contains("used_memory_peak:"));
+    assert_eq!(peer.ask("CONFIG RESETSTAT").await, "OK");
+    assert!(!peer.ask("INFO commandstats errorstats").await.contains("cmdstat_get"));
+    store.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn the_limits_of_lists_have_two_names() {
+    let store = start(Settings::default()).await;
+    let mut peer = Peer::new(&store).await;
+    assert_eq!(peer.ask("CONFIG GET hash-max-ziplist-entries").await, "[hash-max-ziplist-entries 512]");
+    assert_eq!(peer.ask("CONFIG SET hash-max-listpack-entries 1 hash-max-ziplist-value 1kb").await, "OK");
+    assert_eq!(peer.ask("CONFIG GET hash-max-ziplist-entries").await, "[hash-max-ziplist-entries 1]");
+    assert_eq!(peer.ask("CONFIG GET hash-max-listpack-value").await, "[hash-max-listpack-value 1024]");
+    peer.ask("HSET h a 1").await;
+    assert_eq!(peer.ask("OBJECT ENCODING h").await, "listpack");
+    peer.ask("HSET h b 1").await;
+    assert_eq!(peer.ask("OBJECT ENCODING h").await, "hashtable");
+    store.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
 async fn a_store_starts_and_ends_as_it_is_told() {
     let store = start(Settings::default()).await;
     let taken = Store::start(store.address(), Settings::default()).await;

@@ -133,21 +133,21 @@ fn hstrlen(call: &mut Call<'_>) -> Outcome {
 /// Sets fields given in turn with their values; creates the hash. The answer is how many are new.
 fn insert(call: &mut Call<'_>, pairs: &[&[u8]]) -> Result<usize, CommandError> {
     let key = call.argument(1);
-    match call.keyspace.find(call.database, key, call.now_ms) {
-        Some(entry) => drop(entry.value.hash()?),
-        None => {
-            let empty = Value::Hash(Box::default());
-            call.keyspace.set(call.database, key, empty, Expiry::Clear, call.now_ms);
-        }
-    }
-    let hasher = call.keyspace.hasher.clone();
-    let change = |value: &mut Value| {
-        let hash = value.hash_mut()?;
-        Ok(pairs.chunks_exact(2).filter(|pair| hash.insert(pair[0], pair[1], &hasher)).count())
+    let (hasher, limits) = (call.keyspace.hasher.clone(), call.keyspace.hash_limits);
+    let fill = |hash: &mut Hash| {
+        pairs.chunks_exact(2).filter(|pair| hash.insert(pair[0], pair[1], &hasher, limits)).count()
     };
-    let created = call.keyspace.modify(call.database, key, call.now_ms, change);
-    call.keyspace.touched(call.database, key);
-    created.unwrap_or(Ok(0))
+    if let Some(entry) = call.keyspace.find(call.database, key, call.now_ms) {
+        entry.value.hash()?;
+        let change = |value: &mut Value| value.hash_mut().map(fill);
+        let created = call.keyspace.modify(call.database, key, call.now_ms, change);
+        call.keyspace.touched(call.database, key);
+        return created.unwrap_or(Ok(0));
+    }
+    let mut hash = Box::<Hash>::default();
+    let created = fill(&mut hash);
+    call.keyspace.set(call.database, key, Value::Hash(hash), Expiry::Clear, call.now_ms);
+    Ok(created)
 }
 
 fn insert_all(call: &mut Call<'_>, name: &'static str) -> Result<usize, CommandError> {

@@ -306,8 +306,8 @@ fn strlen(call: &mut Call<'_>) -> Outcome {
     Ok(())
 }
 
-/// Length of a string that is about to be changed; 0 if there is none.
-fn existing_length(call: &mut Call<'_>, key: &[u8]) -> Result<Option<usize>, CommandError> {
+/// Length of a string that is about to be changed; `None` if there is none.
+pub(super) fn existing_length(call: &mut Call<'_>, key: &[u8]) -> Result<Option<usize>, CommandError> {
     let entry = call.keyspace.find(call.database, key, call.now_ms);
     entry.map(|entry| entry.value.string().map(StringValue::len)).transpose()
 }
@@ -427,6 +427,27 @@ fn getrange(call: &mut Call<'_>) -> Outcome {
     Ok(())
 }
 
+/// Changes the bytes of a string in place; those of a new one, if the key does not exist.
+pub(super) fn change_bytes<T>(
+    call: &mut Call<'_>,
+    key: &[u8],
+    exists: bool,
+    change: impl FnOnce(&mut Vec<u8>) -> T,
+) -> Result<T, CommandError> {
+    if exists {
+        let change = |value: &mut Value| value.string_mut().map(|string| change(string.grown()));
+        let outcome = call.keyspace.modify(call.database, key, call.now_ms, change);
+        call.keyspace.touched(call.database, key);
+        // Whoever says that it exists has just seen it.
+        return outcome.unwrap_or(Err(CommandError::NoSuchKey));
+    }
+    let mut bytes = Vec::new();
+    let outcome = change(&mut bytes);
+    let value = Value::String(StringValue::Grown(bytes));
+    call.keyspace.set(call.database, key, value, Expiry::Clear, call.now_ms);
+    Ok(outcome)
+}
+
 fn setrange(call: &mut Call<'_>) -> Outcome {
     let offset = usize::try_from(call.integer_argument(2)?).map_err(|_| CommandError::Offset)?;
     let (key, patch) = (call.argument(1), call.argument(3));
@@ -436,21 +457,12 @@ fn setrange(call: &mut Call<'_>) -> Outcome {
         return Ok(());
     }
     check_length(offset, patch.len())?;
-    if existing.is_none() {
-        let value = Value::String(StringValue::Grown(Vec::new()));
-        call.keyspace.set(call.database, key, value, Expiry::Clear, call.now_ms);
-    }
-    let change = |value: &mut Value| {
-        value.string_mut().map(|string| {
-            let bytes = string.grown();
-            let end = offset + patch.len();
-            bytes.resize(bytes.len().max(end), 0);
-            bytes[offset..end].copy_from_slice(patch);
-            bytes.len()
-        })
-    };
-    let length = call.keyspace.modify(call.database, key, call.now_ms, change).unwrap_or(Ok(0))?;
-    call.keyspace.touched(call.database, key);
+    let length = change_bytes(call, key, existing.is_some(), |bytes| {
+        let end = offset + patch.len();
+        bytes.resize(bytes.len().max(end), 0);
+        bytes[offset..end].copy_from_slice(patch);
+        bytes.len()
+    })?;
     call.effect_as_sent();
     call.reply.count(length);
     Ok(())

@@ -63,8 +63,10 @@ const PARAMETERS: &[Parameter] = &[
     fixed("databases", |server| server.keyspace.borrow().databases().to_string()),
     fixed("dbfilename", |_| String::new()),
     fixed("dir", |_| String::new()),
-    fixed("hash-max-listpack-entries", |_| bowline_keyspace::limits::HASH_LIST_FIELDS_MAX.to_string()),
-    fixed("hash-max-listpack-value", |_| bowline_keyspace::limits::HASH_LIST_BYTES_MAX.to_string()),
+    tunable("hash-max-listpack-entries", hash_fields, set_hash_fields),
+    tunable("hash-max-listpack-value", hash_bytes, set_hash_bytes),
+    tunable("hash-max-ziplist-entries", hash_fields, set_hash_fields),
+    tunable("hash-max-ziplist-value", hash_bytes, set_hash_bytes),
     fixed("hz", |_| "10".to_owned()),
     tunable("lua-time-limit", script_limit, set_script_limit),
     tunable("busy-reply-threshold", script_limit, set_script_limit),
@@ -153,6 +155,22 @@ fn memory(value: &[u8]) -> Option<usize> {
         _ => return None,
     };
     number(digits.as_bytes())?.checked_mul(unit)
+}
+
+fn hash_fields(server: &Server) -> String {
+    server.keyspace.borrow().hash_limits.fields.to_string()
+}
+
+fn set_hash_fields(value: &[u8]) -> Option<Apply> {
+    Some(apply(number(value)?, |server, value| server.keyspace.borrow_mut().hash_limits.fields = value))
+}
+
+fn hash_bytes(server: &Server) -> String {
+    server.keyspace.borrow().hash_limits.bytes.to_string()
+}
+
+fn set_hash_bytes(value: &[u8]) -> Option<Apply> {
+    Some(apply(memory(value)?, |server, value| server.keyspace.borrow_mut().hash_limits.bytes = value))
 }
 
 fn script_limit(server: &Server) -> String {

@@ -9,7 +9,7 @@ use bowline_rt::time::now;
 use bytes::Bytes;
 
 use super::{Outcome, Request, ServerCommand, keyless, row};
-use crate::server::{REDIS_VERSION, Server};
+use crate::server::{REDIS_VERSION, Server, now_ms};
 
 pub(super) const COMMANDS: &[ServerCommand] = &[row(
     keyless("info", -1, Flags::LOADING.and(Flags::STALE)),
@@ -22,17 +22,22 @@ pub(super) const COMMANDS: &[ServerCommand] = &[row(
 type Fields = Vec<(String, String)>;
 type Section = fn(&Server) -> Fields;
 
-/// Name, title and content.
-const SECTIONS: [(&str, &str, Section); 8] = [
+/// Name, title and content of the usual sections.
+const SECTIONS: [(&str, &str, Section); 9] = [
     ("server", "Server", server),
     ("clients", "Clients", clients),
     ("memory", "Memory", memory),
     ("persistence", "Persistence", persistence),
     ("stats", "Stats", stats),
     ("replication", "Replication", replication),
+    ("errorstats", "Errorstats", errors),
     ("cluster", "Cluster", |_| fields(&[("cluster_enabled", "0")])),
     ("keyspace", "Keyspace", keyspace),
 ];
+
+/// Sections that only who asks for them, or for all, gets.
+const MORE_SECTIONS: [(&str, &str, Section); 1] =
+    [("commandstats", "Commandstats", |server| server.commands.describe_statistics())];
 
 fn info(request: &mut Request<'_>) -> Outcome {
     write_info(request.server, &request.arguments[1..], request.output);
@@ -43,11 +48,14 @@ fn info(request: &mut Request<'_>) -> Outcome {
 pub(crate) fn write_info(server: &Server, names: &[Bytes], reply: &mut dyn Reply) {
     let wanted: Vec<String> =
         names.iter().map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect();
-    let everything = wanted.is_empty()
-        || wanted.iter().any(|section| matches!(section.as_str(), "all" | "default" | "everything"));
+    let names = |words: &[&str]| wanted.iter().any(|wanted| words.contains(&wanted.as_str()));
+    let all = names(&["all", "everything"]);
+    let usual = all || wanted.is_empty() || names(&["default"]);
     let mut text = String::new();
-    for (name, title, section) in SECTIONS {
-        if everything || wanted.iter().any(|wanted| wanted == name) {
+    let usual = SECTIONS.into_iter().zip(std::iter::repeat(usual));
+    for ((name, title, section), wanted) in usual.chain(MORE_SECTIONS.into_iter().zip(std::iter::repeat(all)))
+    {
+        if wanted || names(&[name]) {
             if !text.is_empty() {
                 text.push_str("\r\n");
             }
@@ -94,6 +102,11 @@ fn server(server: &Server) -> Fields {
     list
 }
 
+fn errors(server: &Server) -> Fields {
+    let counts = server.counters.errors_by_code.counts();
+    counts.into_iter().map(|(code, count)| (format!("errorstat_{code}"), format!("count={count}"))).collect()
+}
+
 fn clients(server: &Server) -> Fields {
     let all = server.clients.all();
     let largest =
@@ -110,13 +123,15 @@ fn clients(server: &Server) -> Fields {
 }
 
 fn memory(server: &Server) -> Fields {
+    let total = server.used_memory();
     let keyspace = server.keyspace.borrow();
     let (used, limit) = (keyspace.used_bytes(), keyspace.memory_max_bytes());
-    let (pending, pending_bytes) = keyspace.pending();
     let scripts = server.scripts.memory();
-    let total = used + pending_bytes + scripts;
+    let peak = server.counters.memory_peak.get();
     let mut list = numbers(&[("used_memory", total as u64)]);
     list.push(("used_memory_human".to_owned(), human(total)));
+    list.extend(numbers(&[("used_memory_peak", peak as u64)]));
+    list.push(("used_memory_peak_human".to_owned(), human(peak)));
     list.extend(numbers(&[
         ("used_memory_dataset", used as u64),
         ("used_memory_scripts", scripts as u64),
@@ -132,7 +147,7 @@ fn memory(server: &Server) -> Fields {
         ("mem_replication_backlog", "0"),
         ("mem_clients_slaves", "0"),
     ]));
-    list.extend(numbers(&[("lazyfree_pending_objects", pending as u64)]));
+    list.extend(numbers(&[("lazyfree_pending_objects", keyspace.pending().0 as u64)]));
     list
 }
 
@@ -213,11 +228,12 @@ fn replication(server: &Server) -> Fields {
 
 fn keyspace(server: &Server) -> Fields {
     let keyspace = server.keyspace.borrow();
-    (0..keyspace.databases())
-        .map(|database| (database, keyspace.sizes(database)))
-        .filter(|(_, (keys, _))| *keys > 0)
-        .map(|(database, (keys, expires))| {
-            (format!("db{database}"), format!("keys={keys},expires={expires},avg_ttl=0"))
-        })
-        .collect()
+    let now_ms = now_ms();
+    let describe = |database: usize| {
+        let (keys, expires) = keyspace.sizes(database);
+        let ttl_ms = keyspace.mean_ttl_ms(database, now_ms);
+        (keys > 0)
+            .then(|| (format!("db{database}"), format!("keys={keys},expires={expires},avg_ttl={ttl_ms}")))
+    };
+    (0..keyspace.databases()).filter_map(describe).collect()
 }

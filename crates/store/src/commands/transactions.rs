@@ -3,6 +3,7 @@
 use bowline_keyspace::command::{Flags, Group, Keys};
 use bowline_keyspace::transaction::Outcome as Execution;
 use bowline_keyspace::{CommandError, Reply, Spec};
+use bowline_rt::time::now;
 
 use super::{Outcome, Request, ServerCommand, keyless, row};
 use crate::dispatch::{Clock, run};
@@ -102,11 +103,15 @@ fn exec(request: &mut Request<'_>) -> Outcome {
     request.output.array(queue.len());
     // All effects of the transaction are one unit (INV-REPL-EFFECT).
     server.keyspace.borrow_mut().effects.begin();
+    let mut started = now();
     for arguments in &queue {
         // It was looked up when it was queued, and the table does not change.
         let entry = server.commands.find(&arguments[0]).expect("a queued command is known");
         // A command that fails answers its error in its place; the others run.
         let _ = run(server, request.session, entry, arguments, clock, request.output);
+        let ended = now();
+        server.commands.statistics(entry).note_time(ended.saturating_duration_since(started));
+        started = ended;
     }
     server.keyspace.borrow_mut().effects.end();
     Ok(())

@@ -160,7 +160,7 @@ fn run(state: &State, arguments: &[Bytes], reply: &mut ReplyTree) -> Result<(), 
     if spec.flags.has(Flags::WRITE) {
         state.wrote.set(true);
     }
-    match entry.action() {
+    let outcome = match entry.action() {
         Action::Keyspace(command) => {
             let mut keyspace = state.keyspace.borrow_mut();
             let now_ms = i64::try_from(state.now.get().as_millis()).unwrap_or(i64::MAX);
@@ -170,7 +170,9 @@ fn run(state: &State, arguments: &[Bytes], reply: &mut ReplyTree) -> Result<(), 
             (command.run)(&mut call)
         }
         Action::Server(_) => run_own(state, spec.name, arguments, reply),
-    }
+    };
+    state.commands.statistics(entry).note(outcome.is_err());
+    outcome
 }
 
 /// The commands of the server that make sense in a script.
