@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/healthz` | 200 while the process runs |
 //! | `/readyz` | 200, or 503 with the reasons why not, as JSON ([`Readiness`]) |
-//! | `/metrics` | OpenMetrics text for Prometheus |
+//! | `/metrics` | text for Prometheus, OpenMetrics if asked for |
 //! | `/v1/status` | gateways, agents and services of the zone, as JSON ([`status::Status`]); gateways only |
 //!
 //! Everything else is a 404. Every error is JSON with a stable `code`. Where a client token is required,

@@ -9,13 +9,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bowline_identity::token::TokenTable;
 use bowline_rt::time::timeout;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 
 use crate::limits::{ANSWER_TIMEOUT, BODY_BYTES_MAX};
-use crate::metrics::{OPEN_METRICS, encode};
+use crate::metrics::{OPEN_METRICS, PLAIN_TEXT, encode, plain_text};
 use crate::{Plane, Readiness};
 
 /// What the routes need.
@@ -78,8 +78,14 @@ async fn readiness(State(admin): State<Admin>) -> Response {
     json(status, &readiness)
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
-    ([(CONTENT_TYPE, OPEN_METRICS)], encode(&admin.metrics)).into_response()
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let text = encode(&admin.metrics);
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    if accepted.into_iter().any(|value| value.contains("application/openmetrics-text")) {
+        ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+    } else {
+        ([(CONTENT_TYPE, PLAIN_TEXT)], plain_text(&text)).into_response()
+    }
 }
 
 async fn status(State(admin): State<Admin>) -> Response {

@@ -103,8 +103,13 @@ async fn the_status_names_what_cannot_be_reached() {
 }
 
 #[tokio::test]
-async fn metrics_are_open_metrics() {
+async fn metrics_come_in_the_format_that_is_asked_for() {
     let (status, kind, body) = ask(admin(&[], None), get_of("/metrics")).await;
+    assert_eq!((status, kind.as_str()), (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8"));
+    assert!(body.contains("# TYPE bowline_build_info gauge\n") && !body.contains("# EOF"), "{body}");
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5";
+    let asked = Request::get("/metrics").header("accept", accept).body(Body::empty()).expect("a request");
+    let (status, kind, body) = ask(admin(&[], None), asked).await;
     assert_eq!(status, StatusCode::OK);
     assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
     assert!(body.contains("process_start_time_seconds 7"), "{body}");

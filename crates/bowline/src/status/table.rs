@@ -34,7 +34,7 @@ pub fn show(status: &Status, for_a_terminal: bool) -> String {
         }
     }
     if let Some(reason) = &status.incomplete {
-        text.push_str(&format!("\nthe list of gateways may be old or incomplete: {reason}\n"));
+        text.push_str(&format!("\nthis may be old or incomplete: {reason}\n"));
     }
     for gateway in &status.gateways {
         if let Some(error) = &gateway.error {
