@@ -1,10 +1,12 @@
 //! The commands as a table of data: what each is called, what it takes, what it does to keys, and the function that
 //! runs it. The server's own commands (connections, scripts) use the same [`Spec`] in their own table.
 
+mod bitmaps;
 mod expiry;
 mod hashes;
 pub mod introspect;
 mod keys;
+mod lcs;
 mod scan;
 mod spec;
 mod strings;
@@ -32,9 +34,16 @@ pub struct Command {
 
 /// Every command of the key space.
 pub fn commands() -> impl Iterator<Item = &'static Command> {
-    [strings::COMMANDS, hashes::COMMANDS, keys::COMMANDS, expiry::COMMANDS, scan::COMMANDS]
-        .into_iter()
-        .flatten()
+    let tables = [
+        strings::COMMANDS,
+        lcs::COMMANDS,
+        bitmaps::COMMANDS,
+        hashes::COMMANDS,
+        keys::COMMANDS,
+        expiry::COMMANDS,
+        scan::COMMANDS,
+    ];
+    tables.into_iter().flatten()
 }
 
 /// One call of a command.

@@ -78,3 +78,9 @@ pub const REPLY_ELEMENT_BYTES: usize = 64;
 
 /// What an error repeats of the name of a subcommand.
 pub const SUBCOMMAND_ECHO_BYTES_MAX: usize = 128;
+
+/// Cells of the table of LCS, as in Redis: 4 bytes each are at most as much as the longest string.
+pub const LCS_CELLS_MAX: usize = STRING_BYTES_MAX / 4;
+
+/// Bytes of all strings of one BITOP: about a second of work.
+pub const BIT_OPERATION_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;

@@ -110,6 +110,7 @@ impl Keys {
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Group {
     String,
+    Bitmap,
     Hash,
     Generic,
     Connection,
@@ -124,6 +125,7 @@ impl Group {
     pub const fn name(self) -> &'static str {
         match self {
             Self::String => "string",
+            Self::Bitmap => "bitmap",
             Self::Hash => "hash",
             Self::Generic => "generic",
             Self::Connection => "connection",
@@ -138,6 +140,7 @@ impl Group {
     pub const fn category(self) -> Option<&'static str> {
         match self {
             Self::String => Some("@string"),
+            Self::Bitmap => Some("@bitmap"),
             Self::Hash => Some("@hash"),
             Self::Generic => Some("@keyspace"),
             Self::Connection => Some("@connection"),
