@@ -52,13 +52,17 @@ fn setbit(call: &mut Call<'_>) -> Outcome {
     };
     let key = call.argument(1);
     let exists = existing_length(call, key)?.is_some();
-    let was_set = change_bytes(call, key, exists, |bytes| {
+    let flip = |bytes: &mut Vec<u8>| {
+        let grows = index >= bytes.len();
         bytes.resize(bytes.len().max(index + 1), 0);
         let was_set = bytes[index] & mask != 0;
         bytes[index] = if set { bytes[index] | mask } else { bytes[index] & !mask };
-        was_set
-    })?;
-    call.effect_as_sent();
+        (was_set, grows || was_set != set)
+    };
+    let (was_set, changed) = change_bytes(call, key, exists, flip, |&(_, changed)| changed)?;
+    if changed {
+        call.effect_as_sent();
+    }
     call.reply.truth(was_set);
     Ok(())
 }

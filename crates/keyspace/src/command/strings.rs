@@ -427,19 +427,24 @@ fn getrange(call: &mut Call<'_>) -> Outcome {
     Ok(())
 }
 
-/// Changes the bytes of a string in place; those of a new one, if the key does not exist.
+/// Changes the bytes of a string in place; those of a new one, if the key does not exist. Where `changed` denies it of the
+/// outcome, nobody who watches the key is told.
 pub(super) fn change_bytes<T>(
     call: &mut Call<'_>,
     key: &[u8],
     exists: bool,
     change: impl FnOnce(&mut Vec<u8>) -> T,
+    changed: impl FnOnce(&T) -> bool,
 ) -> Result<T, CommandError> {
     if exists {
         let change = |value: &mut Value| value.string_mut().map(|string| change(string.grown()));
         let outcome = call.keyspace.modify(call.database, key, call.now_ms, change);
-        call.keyspace.touched(call.database, key);
         // Whoever says that it exists has just seen it.
-        return outcome.unwrap_or(Err(CommandError::NoSuchKey));
+        let outcome = outcome.unwrap_or(Err(CommandError::NoSuchKey))?;
+        if changed(&outcome) {
+            call.keyspace.touched(call.database, key);
+        }
+        return Ok(outcome);
     }
     let mut bytes = Vec::new();
     let outcome = change(&mut bytes);
@@ -457,12 +462,13 @@ fn setrange(call: &mut Call<'_>) -> Outcome {
         return Ok(());
     }
     check_length(offset, patch.len())?;
-    let length = change_bytes(call, key, existing.is_some(), |bytes| {
+    let overwrite = |bytes: &mut Vec<u8>| {
         let end = offset + patch.len();
         bytes.resize(bytes.len().max(end), 0);
         bytes[offset..end].copy_from_slice(patch);
         bytes.len()
-    })?;
+    };
+    let length = change_bytes(call, key, existing.is_some(), overwrite, |_| true)?;
     call.effect_as_sent();
     call.reply.count(length);
     Ok(())

@@ -198,7 +198,10 @@ fn what_is_counted_for_operators_is_true() {
     let mut bench = Bench::new();
     bench.run("HSET h f v");
     bench.run("SETRANGE s 5 v");
-    assert_eq!(bench.keyspace.statistics().changes, 2);
+    bench.run("SETBIT b 7 1");
+    bench.run("SETBIT b 7 1");
+    assert_eq!(bench.keyspace.statistics().changes, 3);
+    bench.run("DEL b");
     bench.run("SET a v PX 1000");
     bench.run("SET b v PX 3000");
     bench.run("SET c v PX 9000");
