@@ -100,10 +100,6 @@ pub const SCRIPTS_LOADED_MAX: usize = 5_000;
 /// Code takes several times the memory of its text.
 pub const SCRIPTS_CODE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Arguments of redis.call that are taken from Lua's stack directly. More are taken out of a table one by one: each that
-/// Rust refers to takes one of the 8,000 places that the interpreter's binding has for it.
-pub const SCRIPT_DIRECT_ARGUMENTS_MAX: usize = 64;
-
 /// Largest reply of a command to a script, kept as a whole before it becomes a Lua value.
 pub const SCRIPT_CALL_REPLY_BYTES_MAX: usize = SCRIPT_MEMORY_BYTES_MAX;
 

@@ -12,7 +12,7 @@ use mlua::{IntoLuaMulti, Lua, MultiValue, Table, Value};
 
 use super::{NativeResult, State, convert, location, sha1, stop_if_late};
 use crate::commands::{self, Action, Entry};
-use crate::limits::{SCRIPT_CALL_REPLY_BYTES_MAX, SCRIPT_DIRECT_ARGUMENTS_MAX};
+use crate::limits::SCRIPT_CALL_REPLY_BYTES_MAX;
 use crate::server::REDIS_VERSION;
 
 /// 7.0.15 as Redis writes it in one number.
@@ -27,7 +27,6 @@ const WRAPPED_LEVEL: usize = 2;
 pub(super) fn register(lua: &Lua, native: &Table, state: &Rc<State>) -> mlua::Result<()> {
     native.set("version", REDIS_VERSION)?;
     native.set("version_number", REDIS_VERSION_NUMBER)?;
-    native.set("direct_arguments_max", SCRIPT_DIRECT_ARGUMENTS_MAX)?;
     let shared = state.clone();
     native.set(
         "call",
@@ -132,15 +131,15 @@ fn argument(value: &Value) -> Option<Bytes> {
 
 /// Finds a command and judges its arguments, with the errors that scripts get.
 fn look_up(state: &State, arguments: &[Bytes]) -> Result<Entry, CommandError> {
-    let unknown = CommandError::text("ERR Unknown Redis command called from script");
-    let entry = state.commands.find(&arguments[0]).ok_or(unknown.clone())?;
-    entry.spec().check(arguments).map_err(|error| match error {
-        CommandError::Arity(_) => {
-            CommandError::text("ERR Wrong number of args calling Redis command from script")
+    let unknown = || CommandError::text("ERR Unknown Redis command called from script");
+    let entry = state.commands.find(&arguments[0]).ok_or_else(unknown)?;
+    match entry.spec().check(arguments) {
+        Ok(()) => Ok(entry),
+        Err(CommandError::Arity(_)) => {
+            Err(CommandError::text("ERR Wrong number of args calling Redis command from script"))
         }
-        _ => unknown,
-    })?;
-    Ok(entry)
+        Err(_) => Err(unknown()),
+    }
 }
 
 /// Runs a command of a script after the checks that Redis makes.
@@ -182,7 +181,8 @@ fn run_own(
     arguments: &[Bytes],
     reply: &mut ReplyTree,
 ) -> Result<(), CommandError> {
-    let server = || state.server.borrow().upgrade().ok_or(CommandError::text("ERR the server is gone"));
+    let gone = || CommandError::text("ERR the server is gone");
+    let server = || state.server.borrow().upgrade().ok_or_else(gone);
     match (name, arguments) {
         ("ping", [_]) => reply.simple("PONG"),
         ("ping" | "echo", [_, text]) => reply.bulk(text),

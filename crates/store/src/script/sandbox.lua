@@ -236,13 +236,18 @@ local redis = {
   debug = function() end,
 }
 
--- Both are written out: a further level of calls would be named as the place of an error.
+local call, call_list = native.call, native.call_list
+
+-- Each argument that Rust refers to takes one of the 8,000 places that the interpreter's binding has for it, so more than a
+-- few go in a table. Asking for the last of a few costs less than counting. A nil is refused either way.
+-- Both functions are written out: a further level of calls would be named as the place of an error.
 redis.call = function(...)
-  local count, ok, value = select('#', ...), nil, nil
-  if count > native.direct_arguments_max then
-    ok, value = native.call_list({ ... }, count)
+  local _, _, _, _, _, _, _, one_too_many = ...
+  local ok, value
+  if one_too_many == nil then
+    ok, value = call(...)
   else
-    ok, value = native.call(...)
+    ok, value = call_list({ ... }, select('#', ...))
   end
   if ok then
     return value
@@ -251,11 +256,12 @@ redis.call = function(...)
 end
 
 redis.pcall = function(...)
-  local count, _, value = select('#', ...), nil, nil
-  if count > native.direct_arguments_max then
-    _, value = native.call_list({ ... }, count)
+  local _, _, _, _, _, _, _, one_too_many = ...
+  local _, value
+  if one_too_many == nil then
+    _, value = call(...)
   else
-    _, value = native.call(...)
+    _, value = call_list({ ... }, select('#', ...))
   end
   return value
 end
