@@ -218,7 +218,8 @@ impl Scripts {
             first
         };
         outcome.map_err(|error| match error {
-            CompileError::Refused(error) => error,
+            // It may quote the script.
+            CompileError::Refused(error) => location::shortened(&error),
             CompileError::Memory => {
                 CommandError::text("ERR Error compiling script (new function): not enough memory")
             }
@@ -331,9 +332,7 @@ fn stop_if_late(lua: &Lua, state: &Rc<State>) -> mlua::Result<()> {
 
 /// The interpreter itself failed: it is out of memory, or a value cannot be passed.
 fn interpreter_error(error: &mlua::Error, digest: &str) -> CommandError {
-    let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    CommandError::Other(format!("ERR {first} script: {digest}, on @user_script:0.").into())
+    location::sentence(&[b"ERR ", error.to_string().as_bytes()], digest, "0")
 }
 
 /// SHA-1 in hexadecimal, as EVALSHA names scripts.

@@ -258,6 +258,7 @@ fn log(lua: &Lua, values: &MultiValue) -> NativeResult {
     };
     let words: Vec<String> = values.filter_map(|value| value.to_string().ok()).collect();
     let message = words.join(" ");
+    let message = &*String::from_utf8_lossy(location::line(message.as_bytes()));
     match level {
         3.0 => tracing::warn!(message, "a script says"),
         2.0 => tracing::info!(message, "a script says"),

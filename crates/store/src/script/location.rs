@@ -1,6 +1,7 @@
 //! Where in a script an error happened, and how Redis words it.
 
 use bowline_keyspace::CommandError;
+use bytes::Bytes;
 use mlua::{Lua, Table, Value};
 
 use crate::limits::SCRIPT_LINE_BYTES_MAX;
@@ -39,8 +40,7 @@ pub(super) fn describe_error(problem: &Value, digest: &str, fallback_line: &str)
                 Value::String(text) => text.as_bytes().to_vec(),
                 problem => problem.to_string().unwrap_or_default().into_bytes(),
             };
-            // Rust's errors come with a trace of the stack.
-            let text = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+            let text = without_trace(&text);
             let text = text.strip_prefix(b"runtime error: ").unwrap_or(text);
             let text = without_our_own_place(text);
             let place =
@@ -51,8 +51,21 @@ pub(super) fn describe_error(problem: &Value, digest: &str, fallback_line: &str)
     }
 }
 
-fn sentence(text: &[&[u8]], digest: &str, place: &str) -> CommandError {
-    let mut sentence = line(&text.concat()).to_vec();
+/// The same refusal, no longer than a line may be.
+pub(super) fn shortened(error: &CommandError) -> CommandError {
+    CommandError::Raw(Bytes::copy_from_slice(line(error.to_string().as_bytes())))
+}
+
+/// Rust's errors come with a trace of the stack.
+fn without_trace(text: &[u8]) -> &[u8] {
+    const TRACE: &[u8] = b"\nstack traceback:";
+    let end = text.windows(TRACE.len()).position(|part| part == TRACE).unwrap_or(text.len());
+    &text[..end]
+}
+
+/// An error with the script that it happened in, and the line.
+pub(super) fn sentence(text: &[&[u8]], digest: &str, place: &str) -> CommandError {
+    let mut sentence = line(without_trace(&text.concat())).to_vec();
     let place = place.get(..place.len().min(LINE_NUMBER_BYTES_MAX)).unwrap_or_default();
     sentence.extend_from_slice(format!(" script: {digest}, on @user_script:{place}.").as_bytes());
     CommandError::Raw(sentence.into())

@@ -466,11 +466,15 @@ fn lines_of_scripts_keep_their_bytes_and_are_cut() {
     assert_eq!(bytes("return {{err = 'E \\255'}}"), b"*1\r\n-E \xff\r\n");
     assert_eq!(bytes("return {big_number = '1\\255'}"), b"$2\r\n1\xff\r\n");
     assert_eq!(bytes("return {verbatim_string = {format = 'txt', string = '\\255'}}"), b"$1\r\n\xff\r\n");
+    assert!(bytes("error('a\\nb', 0)").starts_with(b"-ERR a b script: "));
     assert!(bytes("error('\\255', 0)").starts_with(b"-ERR \xff script: "));
     for text in ["return {err = ('x'):rep(1e6)}", "return {ok = ('x'):rep(1e6)}", "error(('x'):rep(1e6))"] {
         let length = bytes(text).len();
         assert!((4_000..5_000).contains(&length), "{text}: {length}");
     }
+    assert!(bytes(&format!("return = '{}'", "x".repeat(100_000))).len() < 5_000);
+    assert!(bytes(&format!("#!lua flags={}\n", "x".repeat(100_000))).len() < 5_000);
+    assert_eq!(bytes("return {err = 'E a\\nb'}"), b"-E a b\r\n");
 }
 
 #[test]
