@@ -288,9 +288,15 @@ local globals = {
   _VERSION = _VERSION, assert = assert, cjson = protect(json), coroutine = protect(coroutine), error = raise, gcinfo = gcinfo,
   getmetatable = getmetatable, ipairs = ipairs, load = load_pieces, loadstring = compile, math = protect(math_copy),
   next = next, pairs = pairs, pcall = protected_call, rawequal = rawequal, rawget = rawget, redis = redis_proxy,
-  select = select, server = redis_proxy, setmetatable = setmetatable, string = protect(string),
+  select = select, server = redis_proxy, string = protect(string),
   table = protect(table_copy), tonumber = tonumber, tostring = tostring, type = type, unpack = unpack,
   xpcall = protected_call_with_handler,
+  setmetatable = function(target, ...)
+    if target == environment or protected[target] then
+      error('Attempt to modify a readonly table', 2)
+    end
+    return setmetatable(target, ...)
+  end,
   rawset = function(target, key, value)
     if protected[target] then
       refuse()
@@ -312,7 +318,7 @@ setmetatable(globals, {
   end,
 })
 
-local environment_metatable = { __index = globals, __newindex = refuse, __metatable = false }
+local environment_metatable = { __index = globals, __newindex = refuse, __metatable = protect({}) }
 
 -- Slot → function of the scripts that are kept.
 local known = native.known
@@ -320,9 +326,8 @@ local known = native.known
 -- A fresh environment for each run: no script sees the globals of another.
 return function(slot, keys, values)
   local script = known[slot]
-  -- With room for the third: growing costs as much as the rest.
-  environment = { KEYS = keys, ARGV = values, _G = false }
-  environment._G = environment
+  environment = { KEYS = keys, ARGV = values }
+  globals._G = environment
   setmetatable(environment, environment_metatable)
   setfenv(script, environment)
   -- Of several results the first counts.

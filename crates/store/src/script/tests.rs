@@ -182,6 +182,9 @@ fn the_sandbox_holds() {
         "string.leak = 1",
         "redis.call = nil",
         "setmetatable(string, {})",
+        "setmetatable(_G, {})",
+        "getmetatable(_G).__index = {}",
+        "_G = {}",
         "getmetatable('').__index = {}",
         "loadstring('leak = 1')()",
     ] {
