@@ -124,11 +124,28 @@ impl Files {
             drop(std::fs::remove_file(file));
         }
         beside.create(key, certificate)?;
-        for (new, old) in [(&beside.key, &self.key), (&beside.certificate, &self.certificate)] {
+        let pairs = [(&beside.key, &self.key), (&beside.certificate, &self.certificate)];
+        for (new, old) in pairs {
+            inherit(new, old)?;
+        }
+        for (new, old) in pairs {
             std::fs::rename(new, old).with_context(|| format!("cannot replace {}", old.display()))?;
         }
         Ok(())
     }
+}
+
+/// Gives a file the owner and the rights of the one that it is to replace, so that whoever could read that can read it.
+fn inherit(new: &Path, old: &Path) -> Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let Ok(former) = old.metadata() else { return Ok(()) };
+    let own = new.metadata().with_context(|| format!("cannot look at {}", new.display()))?;
+    if (own.uid(), own.gid()) != (former.uid(), former.gid()) {
+        chown(new, Some(former.uid()), Some(former.gid()))
+            .with_context(|| format!("cannot give {} the owner of {}", new.display(), old.display()))?;
+    }
+    std::fs::set_permissions(new, former.permissions())
+        .with_context(|| format!("cannot give {} the rights of {}", new.display(), old.display()))
 }
 
 /// A file in the same directory, from which one step leads to `file`.
@@ -261,6 +278,8 @@ mod tests {
         let read = |name: &str| std::fs::read_to_string(dir.join(name)).expect("a file");
         let before = [read("gw-1.key"), read("gw-1.crt")];
         std::fs::write(dir.join("gw-1.key.new"), "left over").expect("written");
+        let group_reads = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+        std::fs::set_permissions(dir.join("gw-1.key"), group_reads).expect("ours");
 
         let renew = |kind, name: &str| {
             authority(CaCommand::Issue(IssueFlags { renew: true, ..flags(kind, name, dir) }))
@@ -269,7 +288,7 @@ mod tests {
         assert!(said.contains("for gw-1.example.com, 10.0.0.1"), "{said}");
         let after = [read("gw-1.key"), read("gw-1.crt")];
         assert!(before[0] != after[0] && before[1] != after[1]);
-        assert_eq!(mode_of(&dir.join("gw-1.key")) & 0o077, 0);
+        assert_eq!(mode_of(&dir.join("gw-1.key")) & 0o777, 0o640, "the rights are kept");
         assert_eq!(std::fs::read_dir(dir).expect("a folder").count(), 4, "nothing is left over");
 
         for (kind, name, part) in [

@@ -64,7 +64,7 @@ pub async fn server(flags: &ServerFlags, log: &LogFlags, origins: &Origins) -> R
     let shutdown = prepare(move || {
         reload(&files, "tokens and certificates are read again");
         match flags.load(&log, &origins) {
-            Ok(now) => name_restarts(&changed_keys(&loaded.config, &now.config)),
+            Ok(now) => name_restarts(changed_keys(&loaded.config, &now.config)),
             Err(failure) => tracing::error!("the configuration cannot be read again: {failure}"),
         }
     })?;
@@ -92,7 +92,7 @@ pub async fn agent(flags: &AgentFlags, log: &LogFlags, origins: &Origins) -> Res
                 handle.replace_services(plan.settings.services);
                 tracing::info!("services are read again");
                 let token = has_changed(credential.as_ref(), plan.settings.credential.as_ref());
-                name_restarts(&agent_restarts(&loaded.config, &now.config, token));
+                name_restarts(agent_restarts(&loaded.config, &now.config, token));
             }
             Err(failure) => tracing::error!("the services stay as they were: {failure}"),
         }
@@ -106,14 +106,18 @@ fn has_changed(before: Option<&Token>, now: Option<&Token>) -> bool {
 }
 
 /// The changed keys of an agent that a reload leaves as they are. `token`: the text in the file has changed.
-fn agent_restarts(running: &AgentConfig, now: &AgentConfig, token: bool) -> Vec<String> {
-    let mut keys = changed_keys(running, now);
+fn agent_restarts(
+    running: &AgentConfig,
+    now: &AgentConfig,
+    token: bool,
+) -> Result<Vec<String>, toml::ser::Error> {
+    let mut keys = changed_keys(running, now)?;
     keys.retain(|key| key != "service");
     let file = "token_file".to_owned();
     if token && !keys.contains(&file) {
         keys.push(file);
     }
-    keys
+    Ok(keys)
 }
 
 /// Runs a store.
@@ -127,7 +131,7 @@ pub async fn store(flags: &StoreFlags, log: &LogFlags, origins: &Origins) -> Res
     let shutdown = prepare(move || {
         reload(&files, "certificates are read again");
         match flags.load(&log, &origins) {
-            Ok(now) => name_restarts(&changed_keys(&loaded.config, &now.config)),
+            Ok(now) => name_restarts(changed_keys(&loaded.config, &now.config)),
             Err(failure) => tracing::error!("the configuration cannot be read again: {failure}"),
         }
     })?;
@@ -219,12 +223,14 @@ fn reload(files: &Reload, done: &str) {
 }
 
 /// Says which changes of a configuration have to wait.
-fn name_restarts(keys: &[String]) {
-    if !keys.is_empty() {
-        tracing::warn!(
-            keys = keys.join(", "),
-            "changed in the configuration, and not in force before a restart"
-        );
+fn name_restarts(keys: Result<Vec<String>, toml::ser::Error>) {
+    match keys {
+        Ok(keys) if keys.is_empty() => {}
+        Ok(keys) => {
+            let keys = keys.join(", ");
+            tracing::warn!(keys, "changed in the configuration, and not in force before a restart");
+        }
+        Err(error) => tracing::warn!(%error, "cannot tell which keys of the configuration have changed"),
     }
 }
 
@@ -251,7 +257,8 @@ mod tests {
         let running = AgentConfig::default();
         let read = |text: &str| toml::from_str::<AgentConfig>(text).expect("a configuration");
         let check = |text: &str, token: bool, expected: &[&str]| {
-            assert_eq!(agent_restarts(&running, &read(text), token), expected, "{text}");
+            let keys = agent_restarts(&running, &read(text), token).expect("TOML");
+            assert_eq!(keys, expected, "{text}");
         };
         check("", false, &[]);
         check("[[service]]\nname = 'web'\naddress = 'h:1'\n", false, &[]);

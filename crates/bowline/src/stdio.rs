@@ -5,7 +5,8 @@
 //!   process still runs.
 //! - **The end of the input is passed on**, and the service is listened to until it ends.
 //! - After the end of the service more input may still matter to it (a half-closed connection), so input that is there is
-//!   sent. Input that is silent is not waited for: most services have closed both ways, which cannot be told from here.
+//!   sent, and if the service takes it, so is all that follows. Input that is silent is not waited for: most services have
+//!   closed both ways, which cannot be told from here.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -75,17 +76,20 @@ async fn send(
     ended: &CancellationToken,
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
+    let mut is_half_closed = false;
     loop {
         let count = tokio::select! {
             biased;
             read = input.read(&mut buffer) => read?,
-            () = silence(ended) => 0,
+            () = silence(ended), if !is_half_closed => 0,
         };
         if count == 0 {
             break;
         }
+        let had_ended = ended.is_cancelled();
         service.write_all(&buffer[..count]).await?;
         service.flush().await?;
+        is_half_closed = had_ended;
     }
     match service.shutdown().await {
         // A service that has closed both ways cannot be told that this one ends too.
@@ -183,6 +187,21 @@ mod tests {
         let (joined, seen) = tokio::join!(join(stream, much.as_slice(), sink()), read_all(service));
         joined.expect("it ended well");
         assert!(seen == much, "{} bytes of {}", seen.len(), much.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_takes_more_after_its_end_gets_all_of_it() {
+        let (stream, service) = says(b"").await;
+        let (input, mut writer) = duplex(MUCH);
+        let write = async {
+            writer.write_all(b"one ").await.expect("room");
+            sleep(INPUT_SILENCE_MAX * 10).await;
+            writer.write_all(b"two").await.expect("room");
+            drop(writer);
+        };
+        let (joined, (), seen) = tokio::join!(join(stream, input, sink()), write, read_all(service));
+        joined.expect("it ended well");
+        assert_eq!(seen, b"one two");
     }
 
     #[tokio::test(start_paused = true)]

@@ -74,6 +74,9 @@ pub const DRAIN_SLACK: Duration = Duration::from_secs(5);
 /// Pause between two readings of the list of gateways.
 pub const GATEWAYS_PERIOD: Duration = Duration::from_secs(10);
 
+/// Pause after a reading that failed: at the start this gateway's own entry is on its way.
+pub const GATEWAYS_RETRY: Duration = Duration::from_secs(1);
+
 /// How long the development set-up waits for running streams when it is stopped.
 pub const DEV_GRACE: Duration = Duration::from_secs(2);
 

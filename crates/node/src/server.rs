@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use self::status::Shown;
 use crate::VERSION;
 use crate::expiry;
-use crate::limits::{DRAIN_SLACK, GATEWAYS_PERIOD};
+use crate::limits::{DRAIN_SLACK, GATEWAYS_PERIOD, GATEWAYS_RETRY};
 use crate::listen::{Bound, ListenError, bind};
 use crate::plan::{ServerPlan, TcpPlan};
 use crate::store::{Embedded, StoreRunError};
@@ -213,10 +213,14 @@ async fn watch_store(client: Client, registry: Registry, seen: Arc<AtomicBool>) 
     };
     while up().await {
         seen.store(true, Ordering::Release);
-        if let Err(error) = registry.gateways().await {
-            tracing::debug!(%error, "the list of gateways is not renewed");
-        }
-        bowline_rt::time::sleep(GATEWAYS_PERIOD).await;
+        let pause = match registry.gateways().await {
+            Ok(_) => GATEWAYS_PERIOD,
+            Err(error) => {
+                tracing::debug!(%error, "the list of gateways is not renewed");
+                GATEWAYS_RETRY
+            }
+        };
+        bowline_rt::time::sleep(pause).await;
     }
 }
 

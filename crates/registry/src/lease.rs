@@ -19,16 +19,16 @@ impl Default for OwnLease {
 }
 
 impl OwnLease {
-    /// A write that was sent at `sent_at` has renewed it for `ttl`.
-    pub(crate) fn renewed(&self, sent_at: Instant, ttl: Duration) {
-        self.0.send_modify(|until| *until = (*until).max(Some(sent_at + ttl)));
+    /// A write that was sent at `sent_at` has proved for `validity` that the store keeps what it is told.
+    pub(crate) fn renewed(&self, sent_at: Instant, validity: Duration) {
+        self.0.send_modify(|until| *until = (*until).max(Some(sent_at + validity)));
     }
 
-    /// Whether the store keeps the entry, if it does what it promised. One that does not is given `patience`: a gateway that has
-    /// just started has its first write on the way. Cancel safe.
+    /// Whether that proof is still good. The first one is waited for, for `patience`: a gateway that has just started has
+    /// its first write on the way. Cancel safe.
     pub(crate) async fn holds(&self, patience: Duration) -> bool {
         let mut until = self.0.subscribe();
-        let held = until.wait_for(|until| until.is_some_and(|until| now() < until));
-        timeout(patience, held).await.is_ok()
+        let first = timeout(patience, until.wait_for(Option::is_some)).await;
+        first.is_ok_and(|until| until.is_ok_and(|until| until.is_some_and(|until| now() < until)))
     }
 }

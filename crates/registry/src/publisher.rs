@@ -288,7 +288,8 @@ impl Publisher {
             !matches!(&result, Ok(Written { verdict: Verdict::Applied | Verdict::Refused, .. }));
         let outcome = self.outcome(result);
         if key == EntryKey::Gateway && matches!(outcome, Outcome::Applied { .. }) {
-            self.own_lease.renewed(asked_at, self.settings.ttl);
+            // Others were renewed up to a third of the TTL earlier: as long as this counts, none of them has passed.
+            self.own_lease.renewed(asked_at, self.settings.ttl * 2 / 3);
         }
         Input::Written { key, generation, outcome }
     }

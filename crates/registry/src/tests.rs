@@ -318,6 +318,23 @@ async fn a_store_that_takes_no_writes_is_not_believed_that_nobody_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_known_route_outlives_a_store_that_takes_no_writes_whenever_it_is_asked_for_next() {
+    for second in [18, 22, 24, 26, 28, 32] {
+        let store = FakeStore::start();
+        let (one, two) = (registry(&store, "g1"), registry(&store, "g2"));
+        one.publish(&agent(1), &web()).expect("room");
+        quiet(&one).await;
+        let target = Target::Service(name("web"));
+        assert_eq!(gateways_of(&two, &target).await, ["g1"]);
+        time::sleep(Duration::from_secs(10)).await;
+        store.set_mood(Mood::TakesNoWrites);
+        time::sleep(Duration::from_secs(second)).await;
+        assert_eq!(gateways_of(&two, &target).await, ["g1"], "after {second} s");
+        assert_eq!(gateways_of(&two, &target).await, ["g1"], "and again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_agent_that_left_is_forgotten_once_a_hop_has_failed() {
     let store = FakeStore::start();
     let (one, two) = (registry(&store, "g1"), registry(&store, "g2"));

@@ -34,6 +34,10 @@ pub trait Directory: Send + Sync + 'static {
     fn pending(&self) -> usize;
     /// Whether the store answers.
     fn store_up(&self) -> bool;
+    /// Whether another process has this gateway's name now; then holders of that name may be the successor's.
+    fn superseded(&self) -> bool {
+        false
+    }
     /// Withdraws everything now.
     fn shut_down(&self, limit: Duration) -> BoxFuture<'_, ()>;
 }
@@ -62,6 +66,9 @@ impl Directory for Registry {
     }
     fn store_up(&self) -> bool {
         Registry::store_up(self)
+    }
+    fn superseded(&self) -> bool {
+        Registry::superseded(self)
     }
     fn shut_down(&self, limit: Duration) -> BoxFuture<'_, ()> {
         Box::pin(Registry::shut_down(self, limit))

@@ -50,6 +50,8 @@ pub enum Entry {
 #[derive(Debug)]
 pub struct Queued {
     places: Arc<Semaphore>,
+    /// Where its address is known.
+    kept_places: Option<Arc<Semaphore>>,
     share: Arc<Semaphore>,
     _in_queue: OwnedSemaphorePermit,
 }
@@ -86,7 +88,10 @@ impl Lobby {
             return Entry::Place(LobbyPlace { _place: place, _share: share });
         }
         match self.queue.clone().try_acquire_owned() {
-            Ok(in_queue) => Entry::Queued(Queued { places: self.places.clone(), share, _in_queue: in_queue }),
+            Ok(in_queue) => {
+                let kept_places = is_known.then(|| self.kept_places.clone());
+                Entry::Queued(Queued { places: self.places.clone(), kept_places, share, _in_queue: in_queue })
+            }
             Err(_) => Entry::Full,
         }
     }
@@ -111,7 +116,18 @@ impl Queued {
     /// Waits for a place. Cancel safe.
     pub async fn place(self) -> LobbyPlace {
         let share = acquire(&self.share).await;
-        LobbyPlace { _place: acquire(&self.places).await, _share: share }
+        let kept = async {
+            match &self.kept_places {
+                Some(kept) => acquire(kept).await,
+                None => std::future::pending().await,
+            }
+        };
+        let place = tokio::select! {
+            biased;
+            place = acquire(&self.places) => place,
+            place = kept => place,
+        };
+        LobbyPlace { _place: place, _share: share }
     }
 }
 
@@ -146,10 +162,11 @@ mod tests {
         let Entry::Queued(queued) = queued else { panic!("all places are taken") };
         let known = SocketAddr::new("192.0.2.4".parse().expect("an address"), 1);
         let Entry::Place(kept) = lobby.enter(known, true) else { panic!("a place is kept for it") };
-        assert!(matches!(lobby.enter(known, true), Entry::Queued(_)), "one address gets its share");
+        let Entry::Queued(next) = lobby.enter(known, true) else { panic!("one address gets its share") };
+        drop(kept);
+        assert!(next.place().now_or_never().is_some(), "the kept place is there for the next one too");
         drop(taken);
         assert!(queued.place().now_or_never().is_some());
-        drop(kept);
     }
 
     #[test]

@@ -217,10 +217,13 @@ impl<'a> Journey<'a> {
 
     /// The other gateways among the holders, each once, in random order, those that are suspected last.
     fn candidates(&self, holders: &[Holder]) -> Vec<Candidate> {
-        let own = &self.gateway.settings.gateway;
+        let own = &self.gateway.settings;
+        let superseded = self.gateway.directory.superseded();
+        let is_other =
+            |holder: &&Holder| holder.gateway != own.gateway || superseded && holder.epoch != own.epoch;
         let mut holders: Vec<&Holder> = holders
             .iter()
-            .filter(|holder| holder.gateway != *own)
+            .filter(is_other)
             .filter(|holder| self.request.agent.as_ref().is_none_or(|agent| holder.agent == *agent))
             .collect();
         // A gateway that came back elsewhere may still be listed at its old address too: its last incarnation counts.

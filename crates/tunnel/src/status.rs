@@ -95,7 +95,7 @@ async fn ask(inner: &Inner, gateway: GatewayId, address: String) -> GatewayRepor
 impl Inner {
     /// The status, with as many agents as fit into `bytes_max`.
     pub fn status_within(&self, bytes_max: usize) -> GatewayStatus {
-        let settings = &self.settings;
+        let (settings, sessions) = (&self.settings, self.agents.all());
         let mut status = GatewayStatus {
             gateway: settings.gateway.to_string(),
             epoch: convert::epoch_bytes(settings.epoch),
@@ -107,10 +107,10 @@ impl Inner {
             agents: Vec::new(),
             store_up: self.directory.store_up(),
             registry_pending: self.directory.pending() as u64,
-            agents_attached: self.agents.len() as u64,
+            agents_attached: sessions.len() as u64,
         };
         let mut bytes = status.encoded_len();
-        for session in self.agents.all() {
+        for session in sessions {
             let agent = agent_status(&session);
             // Tag and length of an element take less.
             bytes += agent.encoded_len() + 8;

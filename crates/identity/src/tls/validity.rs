@@ -22,10 +22,9 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// A chain is as good as the certificate in it that ends first.
+    /// Of a chain its first certificate counts, which is the owner's: what follows helps peers that need it.
     pub(super) fn of_chain(pem: &Pem, chain: &[CertificateDer<'_>]) -> Option<Self> {
-        let facts = chain.iter().filter_map(|der| certificate::read(der));
-        facts.min_by_key(|facts| facts.not_after).map(|facts| Self::new(pem, facts))
+        certificate::read(chain.first()?).map(|facts| Self::new(pem, facts))
     }
 
     /// Of several authorities the one that ends last counts: the others are those that it replaces, or a few of a

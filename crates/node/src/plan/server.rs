@@ -299,10 +299,12 @@ fn store_link(config: &ServerConfig, edge: &Edge<'_>) -> Result<Option<StoreLink
     Ok(Some(StoreLink { config: parsed, connector }))
 }
 
-/// What a gateway shows to a store that asks for a certificate: that of `[store]`, else its own.
+/// What a gateway shows to a store that asks for a certificate: that of `[store]`, else its own, if the store is of the
+/// authority that signed it. A stranger's store would refuse it.
 fn store_files(config: &ServerConfig, ca: &Path) -> ClientTlsFiles {
     let of_store = config.store.certificate.as_ref().zip(config.store.key.as_ref());
-    let own = config.tls.as_ref().map(|files| (&files.certificate, &files.key));
+    let own = config.tls.as_ref().filter(|files| files.ca.as_deref() == Some(ca));
+    let own = own.map(|files| (&files.certificate, &files.key));
     let (certificate, key) = of_store.or(own).unzip();
     ClientTlsFiles { ca: ca.to_owned(), certificate: certificate.cloned(), key: key.cloned() }
 }

@@ -103,12 +103,15 @@ fn a_gateway_shows_its_own_certificate_to_the_store_unless_another_is_named() {
         let text = format!("[store]\nurl = 'rediss://h'\nca = 'ca.crt'\n{store}{tls}");
         plan(folder.path(), &text).expect("a plan");
         let loaded = Loaded::<ServerConfig>::parse(&folder.path().join("gw.toml"), &text).expect("right");
-        let files = store_files(&loaded.config, Path::new("ca.crt"));
+        let ca = loaded.config.store.ca.as_deref().expect("named above");
+        let files = store_files(&loaded.config, ca);
         assert_eq!(files.certificate, expected.map(|name| folder.path().join(name)), "{text}");
         assert_eq!(files.certificate.is_some(), files.key.is_some());
     };
     check("", "", None);
     check("", TLS, Some("g.crt"));
+    std::fs::copy(folder.path().join("ca.crt"), folder.path().join("other.crt")).expect("copied");
+    check("", &TLS.replace("ca.crt", "other.crt"), None);
     std::fs::copy(folder.path().join("g.crt"), folder.path().join("s.crt")).expect("copied");
     check("certificate = 's.crt'\nkey = 'g.key'\n", TLS, Some("s.crt"));
     check("certificate = 's.crt'\nkey = 'g.key'\n", "", Some("s.crt"));

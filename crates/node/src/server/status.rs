@@ -87,7 +87,7 @@ fn reachable(name: &GatewayId, address: String, status: &bowline_proto::v1::Gate
         version: status.version.clone(),
         uptime_ms: status.uptime_ms,
         streams: status.streams,
-        agents: status.agents_attached,
+        agents: status.agents_attached.max(status.agents.len() as u64),
         store_up: status.store_up,
         registry_pending: status.registry_pending,
     }

@@ -201,6 +201,14 @@ async fn a_gateway_that_lost_its_name_hands_its_agents_over() {
     assert_eq!(attached_to(successor.admin).await, ["g2"]);
     assert_eq!(get(successor.http, "demo.svc.bowline", "/").await.status(), 200);
 
+    // Whoever still asks the old one is served, by way of the process that has its name now too.
+    running_agent.end().await;
+    let running_agent = agent(demo_address, &[successor.agents]);
+    until("the old one finds the agent at its successor", async || {
+        (get(old.http, "demo.svc.bowline", "/").await.status() == 200).then_some(())
+    })
+    .await;
+
     running_agent.end().await;
     for gateway in [running_old, running_other, running_successor] {
         gateway.end().await;
