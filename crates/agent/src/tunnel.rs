@@ -246,6 +246,7 @@ impl Tunnel {
         match connected {
             Ok(service) if matches!(answered, Ok(Ok(()))) => {
                 self.shared.metrics.stream("opened");
+                tracing::debug!(request_id, service = name, gateway = %self.of.gateway, "a stream is open");
                 self.relay(tunnel, service, &request_id, &name).await;
             }
             Ok(_) => tracing::debug!(
