@@ -2,23 +2,26 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
 use bowline_resp::Frame;
-use bowline_rt::task::{self, JoinHandle};
-use bowline_rt::time::{now, timeout};
+use bowline_rt::time::now;
 use prometheus_client::registry::Registry;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
+use crate::batch::{Answers, Batch, Transaction, answers};
 use crate::command::Command;
 use crate::config::{Config, Settings};
+use crate::connect::{Connect, Dial, Target};
+use crate::dedicated::{Dedicated, deadline};
 use crate::epoch::Fate;
-use crate::error::{CallError, Death, NotSent, ServerError, Unknown};
-use crate::intake::{Delivery, Intake};
-use crate::limits::{DEADLINE_FAR, RESENDS_MAX};
+use crate::error::{CallError, Death, ServerError, Unknown};
+use crate::handshake::Role;
+use crate::intake::Delivery;
+use crate::limits::RESENDS_MAX;
 use crate::metrics::Metrics;
-use crate::reconnect::{Connection, Dial, Reconnect};
+use crate::node::Node;
+use crate::reconnect::Connection;
+use crate::request::Request;
 use crate::script::Script;
 
 /// A client of one server, over one connection that all clones share. Requests of concurrent callers travel together without
@@ -29,18 +32,34 @@ pub struct Client {
 }
 
 struct Shared {
-    address: String,
     settings: Settings,
     metrics: Metrics,
-    intake: watch::Receiver<Option<Arc<Intake>>>,
-    connection: watch::Receiver<Connection>,
-    waiting: Waiting,
-    reconnect: JoinHandle<()>,
+    node: Node,
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.reconnect.abort();
+/// Whether an attempt is the end of a call.
+enum Attempt {
+    /// The server has answered.
+    Answered(Frame),
+    /// It may be made again.
+    Again,
+}
+
+/// What the attempts of one call have in common.
+#[derive(Default)]
+struct Attempts {
+    resends: u32,
+    /// Once an attempt was lost, no later one can make it unsent (INV-DRV-ONCE).
+    lost: Option<Death>,
+}
+
+impl Attempts {
+    /// What `error` of a later attempt says about the whole call.
+    fn in_spite_of_the_lost(&self, error: CallError) -> CallError {
+        match self.lost {
+            Some(death) if error.had_no_effect() => Unknown::Lost(death).into(),
+            _ => error,
+        }
     }
 }
 
@@ -55,23 +74,17 @@ impl Client {
         Self::start_with(config, connector)
     }
 
-    fn start_with(config: Config, dial: impl Dial) -> Self {
-        let metrics = Metrics::new();
-        let (intake_sender, intake) = watch::channel(None);
-        let (connection_sender, connection) = watch::channel(Connection::Down { error: None });
-        let (address, settings) = (config.address.clone(), config.settings);
-        let reconnect = Reconnect {
+    pub(crate) fn start_with(config: Config, dial: impl Dial) -> Self {
+        let (settings, metrics) = (config.settings, Metrics::new());
+        let node = Node::start(Connect {
+            target: Target::Fixed(config.address.clone()),
             config,
             dial,
+            role: Role::Primary,
             metrics: metrics.clone(),
-            intake: intake_sender,
-            connection: connection_sender,
-        };
-        let reconnect = task::spawn("store-connection", reconnect.run());
-        let waiting = Waiting::default();
-        Self {
-            shared: Arc::new(Shared { address, settings, metrics, intake, connection, waiting, reconnect }),
-        }
+            pushes: None,
+        });
+        Self { shared: Arc::new(Shared { settings, metrics, node }) }
     }
 
     /// Runs a command and waits for its answer, within the command's deadline or else that of the settings. If there is no
@@ -87,7 +100,7 @@ impl Client {
     /// # Errors
     /// [`CallError`], which says what is known about the command.
     pub async fn call(&self, command: Command) -> Result<Frame, CallError> {
-        let outcome = self.run(command, || None).await;
+        let outcome = self.run_command(command, || None).await;
         self.shared.metrics.count_call(&outcome);
         outcome
     }
@@ -103,15 +116,50 @@ impl Client {
         arguments: &[&[u8]],
     ) -> Result<Frame, CallError> {
         let in_full = || Some(script.by_source(keys, arguments));
-        let outcome = self.run(script.by_digest(keys, arguments), in_full).await;
+        let outcome = self.run_command(script.by_digest(keys, arguments), in_full).await;
         self.shared.metrics.count_call(&outcome);
         outcome
+    }
+
+    /// Runs several commands one behind the other, on one connection and within one deadline. See [`Batch`].
+    ///
+    /// # Errors
+    /// As [`Client::call`], for the batch as a whole; the server's errors are among the answers.
+    pub async fn batch(&self, batch: Batch) -> Result<Answers, CallError> {
+        batch.check(self.bytes_max(), Command::check_shared)?;
+        let outcome = self.run(&batch).await;
+        self.shared.metrics.count_call(&outcome);
+        outcome.map(answers)
+    }
+
+    /// Runs commands as a transaction. See [`Transaction`]; for one that depends on keys that are watched,
+    /// [`Dedicated::transaction`].
+    ///
+    /// # Errors
+    /// As [`Client::call`], for the transaction as a whole; the errors of commands that ran are among the answers.
+    pub async fn transaction(&self, transaction: Transaction) -> Result<Answers, CallError> {
+        transaction.check(self.bytes_max())?;
+        let outcome = self.run(&transaction).await;
+        self.shared.metrics.count_call(&outcome);
+        let outcome = transaction.outcome(outcome?)?;
+        // Nobody can watch on a shared connection, so nothing can be in the way.
+        outcome.ok_or_else(|| Unknown::Torn.into())
+    }
+
+    /// A connection of one's own: for commands that block, and for transactions that depend on watched keys. It is made for
+    /// this call, within the usual deadline, and closed when the value is dropped.
+    ///
+    /// # Errors
+    /// [`NotSent`](crate::NotSent) in [`CallError`]: the server cannot be reached, or
+    /// [`Settings::dedicated_max`] are in use.
+    pub async fn dedicated(&self) -> Result<Dedicated, CallError> {
+        self.shared.node.dedicated().await.map_err(CallError::from)
     }
 
     /// Whether there is a connection, now and from now on.
     #[must_use]
     pub fn connection(&self) -> watch::Receiver<Connection> {
-        self.shared.connection.clone()
+        self.shared.node.connection()
     }
 
     /// The counters of this client.
@@ -128,148 +176,81 @@ impl Client {
     /// `host:port` of the server.
     #[must_use]
     pub fn address(&self) -> &str {
-        &self.shared.address
+        self.shared.node.name()
+    }
+
+    fn bytes_max(&self) -> usize {
+        self.shared.settings.in_flight_bytes_max as usize
     }
 
     /// Runs a command; in place of one that names a script which the server does not know, what `in_full` makes.
-    async fn run(
+    async fn run_command(
         &self,
         mut command: Command,
         in_full: impl FnOnce() -> Option<Command>,
     ) -> Result<Frame, CallError> {
-        let started = now();
-        let patience = command.deadline_or(self.shared.settings.call_deadline);
-        let deadline = started.checked_add(patience).unwrap_or(started + DEADLINE_FAR);
-        let (mut in_full, mut resends) = (Some(in_full), 0);
-        // Once an attempt was lost, no later one can make it unsent (INV-DRV-ONCE).
-        let mut lost: Option<Death> = None;
-        let in_spite_of = |lost: Option<Death>, error: CallError| match lost {
-            Some(death) if error.had_no_effect() => Unknown::Lost(death).into(),
-            _ => error,
-        };
+        let (started, deadline) = (now(), deadline(&command, &self.shared.settings));
+        let mut in_full = Some(in_full);
+        let mut attempts = Attempts::default();
         loop {
-            let answer = match self.send(&command, started, deadline).await {
-                Ok(answer) => answer,
-                Err(error) => return Err(in_spite_of(lost, error.into())),
+            command.check_shared(self.bytes_max())?;
+            let frame = match self.attempt(&command, started, deadline, &mut attempts).await? {
+                Attempt::Again => continue,
+                Attempt::Answered(frame) => frame,
             };
-            match answer.await.unwrap_or(Delivery::Lost(Fate::Unknown, Death::Stopped)) {
-                Delivery::Answer(Frame::Error(text)) => {
-                    let error = ServerError::new(&text);
-                    let in_full = if error.code == "NOSCRIPT" { in_full.take() } else { None };
-                    match in_full.and_then(|in_full| in_full()) {
-                        Some(whole) => command = whole,
-                        None => return Err(in_spite_of(lost, error.into())),
-                    }
-                    continue;
-                }
-                Delivery::Answer(frame) => return Ok(frame),
-                Delivery::Expired => return Err(Unknown::Deadline.into()),
-                // Ends with the deadline, because the next round has to wait for another connection.
-                Delivery::Lost(Fate::NotSent, _) => {}
-                Delivery::Lost(Fate::Unknown, death)
-                    if command.is_idempotent() && death.spares_a_repeat() && resends < RESENDS_MAX =>
-                {
-                    resends += 1;
-                    lost = Some(death);
-                }
-                Delivery::Lost(Fate::Unknown, death) => return Err(Unknown::Lost(death).into()),
+            let Frame::Error(text) = frame else { return Ok(frame) };
+            let error = ServerError::new(&text);
+            let in_full = if error.code == "NOSCRIPT" { in_full.take() } else { None };
+            match in_full.and_then(|in_full| in_full()) {
+                Some(whole) => command = whole,
+                None => return Err(attempts.in_spite_of_the_lost(error.into())),
             }
-            self.shared.metrics.resent.inc();
         }
     }
 
-    /// Puts the command into the living connection.
-    async fn send(
-        &self,
-        command: &Command,
-        started: Instant,
-        deadline: Instant,
-    ) -> Result<oneshot::Receiver<Delivery>, NotSent> {
-        command.check(self.shared.settings.in_flight_bytes_max as usize)?;
-        if let Some(answer) = self.try_send(command, deadline) {
-            return Ok(answer);
-        }
-        let _waiting = self.shared.waiting.enter(command.size_bytes(), &self.shared.settings)?;
-        let limit = deadline.saturating_duration_since(now());
-        match timeout(limit, self.wait_and_send(command, deadline)).await {
-            Ok(sent) => sent,
-            Err(_) => Err(self.still_waiting(now().saturating_duration_since(started))),
-        }
-    }
-
-    /// The quick way: a connection with room.
-    fn try_send(&self, command: &Command, deadline: Instant) -> Option<oneshot::Receiver<Delivery>> {
-        let intake = self.shared.intake.borrow();
-        let intake = intake.as_ref()?;
-        let room = intake.try_room(command)?;
-        intake.commit(room, command, deadline).ok()
-    }
-
-    async fn wait_and_send(
-        &self,
-        command: &Command,
-        deadline: Instant,
-    ) -> Result<oneshot::Receiver<Delivery>, NotSent> {
-        let mut intakes = self.shared.intake.clone();
+    /// Runs a request that has several answers.
+    async fn run(&self, request: &impl Request) -> Result<Frame, CallError> {
+        let (started, deadline) = (now(), deadline(request, &self.shared.settings));
+        let mut attempts = Attempts::default();
         loop {
-            let is_open =
-                |intake: &Option<Arc<Intake>>| intake.as_ref().is_some_and(|intake| intake.is_open());
-            let intake = intakes.wait_for(is_open).await.map_err(|_| NotSent::Stopped)?.clone();
-            let Some(intake) = intake else { continue };
-            if let Ok(room) = intake.room(command).await
-                && let Ok(answer) = intake.commit(room, command, deadline)
-            {
-                return Ok(answer);
+            if let Attempt::Answered(frame) = self.attempt(request, started, deadline, &mut attempts).await? {
+                return Ok(frame);
             }
         }
     }
 
-    /// Why a call has waited in vain.
-    fn still_waiting(&self, waited: std::time::Duration) -> NotSent {
-        match &*self.shared.connection.borrow() {
-            Connection::Up { .. } => NotSent::Full { waited },
-            Connection::Down { error } => NotSent::Down { waited, last_error: error.clone() },
+    /// Sends a request, which was checked, and waits for what becomes of it.
+    async fn attempt(
+        &self,
+        request: &impl Request,
+        started: std::time::Instant,
+        deadline: std::time::Instant,
+        attempts: &mut Attempts,
+    ) -> Result<Attempt, CallError> {
+        let sent = self.shared.node.send(request, started, deadline).await;
+        let sent = sent.map_err(|error| attempts.in_spite_of_the_lost(error.into()))?;
+        tracing::trace!(epoch = %sent.epoch, "sent to the store");
+        match sent.answer.await.unwrap_or(Delivery::Lost(Fate::Unknown, Death::Stopped)) {
+            Delivery::Answer(frame) => return Ok(Attempt::Answered(frame)),
+            Delivery::Expired => return Err(Unknown::Deadline.into()),
+            // Ends with the deadline, because the next attempt has to wait for another connection.
+            Delivery::Lost(Fate::NotSent, _) => {}
+            Delivery::Lost(Fate::Unknown, death)
+                if request.is_idempotent() && death.spares_a_repeat() && attempts.resends < RESENDS_MAX =>
+            {
+                attempts.resends += 1;
+                attempts.lost = Some(death);
+            }
+            Delivery::Lost(Fate::Unknown, death) => return Err(Unknown::Lost(death).into()),
         }
+        self.shared.metrics.resent.inc();
+        Ok(Attempt::Again)
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("address", &self.shared.address).finish_non_exhaustive()
-    }
-}
-
-/// How many callers wait, and with how many bytes.
-#[derive(Debug, Default)]
-struct Waiting {
-    callers: AtomicUsize,
-    bytes: AtomicUsize,
-}
-
-/// One caller that waits.
-struct Waiter<'a> {
-    waiting: &'a Waiting,
-    size_bytes: usize,
-}
-
-impl Waiting {
-    /// Lets one more caller wait, if there may be one (INV-DRV-BOUND).
-    fn enter(&self, size_bytes: usize, settings: &Settings) -> Result<Waiter<'_>, NotSent> {
-        let callers = self.callers.fetch_add(1, Ordering::Relaxed) + 1;
-        let bytes = self.bytes.fetch_add(size_bytes, Ordering::Relaxed) + size_bytes;
-        // Made first: its drop undoes the counting.
-        let waiter = Waiter { waiting: self, size_bytes };
-        if callers > settings.waiting_max || bytes > settings.waiting_bytes_max {
-            return Err(NotSent::Overloaded);
-        }
-        Ok(waiter)
-    }
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        self.waiting.callers.fetch_sub(1, Ordering::Relaxed);
-        self.waiting.bytes.fetch_sub(self.size_bytes, Ordering::Relaxed);
+        f.debug_struct("Client").field("address", &self.address()).finish_non_exhaustive()
     }
 }
 

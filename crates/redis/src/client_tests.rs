@@ -3,17 +3,23 @@
 
 use std::io;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bowline_resp::{Protocol, RequestDecoder, RequestLimits, encode};
+use bowline_rt::task;
+use bowline_rt::time::timeout;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::error::NotSent;
+use crate::handshake::Predecessor;
 
 /// Hands the far end of every new connection to the test.
+#[derive(Clone)]
 struct Wire(mpsc::UnboundedSender<DuplexStream>);
 
 impl Dial for Wire {
@@ -82,14 +88,19 @@ impl Server {
     }
 }
 
-/// The answers to a handshake.
+/// The answers to a handshake. Each is that of another server process, so that none has to end the connection before.
 fn introduce(request: &[Bytes]) -> Option<Frame> {
+    static PROCESSES: AtomicU64 = AtomicU64::new(0);
     match &request[0][..] {
         b"HELLO" => Some(Frame::Map(vec![
             (Frame::bulk("proto"), Frame::Integer(3)),
             (Frame::bulk("role"), Frame::bulk("master")),
+            (Frame::bulk("id"), Frame::Integer(7)),
         ])),
-        b"INFO" => Some(Frame::bulk("redis_version:7.0.15\r\nrun_id:abc\r\n")),
+        b"INFO" => {
+            let process = PROCESSES.fetch_add(1, Ordering::Relaxed);
+            Some(Frame::bulk(format!("redis_version:7.0.15\r\nrun_id:process-{process}\r\n")))
+        }
         _ => None,
     }
 }
@@ -128,7 +139,8 @@ async fn many_callers_share_a_connection_and_each_gets_the_own_answer() {
     }
     let connection = until(&client, |connection| matches!(connection, Connection::Up { .. })).await;
     let Connection::Up { server, .. } = connection else { unreachable!("awaited") };
-    assert_eq!((server.run_id.as_deref(), server.version.as_str()), (Some("abc"), "7.0.15"));
+    assert!(server.run_id.is_some_and(|id| id.starts_with("process-")));
+    assert_eq!((server.version.as_str(), server.client_id), ("7.0.15", Some(7)));
     assert_eq!(client.metrics().connected.get(), 1);
 }
 
@@ -331,8 +343,7 @@ async fn a_stopped_server_costs_bounded_memory_and_every_caller_learns_in_time()
     }
     assert!(now() - started < client.shared.settings.call_deadline + Duration::from_millis(50));
     assert_eq!((unknown, full, overloaded), (IN_FLIGHT, WAITING, 100_000 - IN_FLIGHT - WAITING));
-    assert_eq!(client.shared.waiting.callers.load(Ordering::Relaxed), 0);
-    assert_eq!(client.shared.waiting.bytes.load(Ordering::Relaxed), 0);
+    assert_eq!(client.shared.node.waiting(), (0, 0));
     // Room comes back with the answers, not with the callers' patience.
     task::spawn("server", stopped.serve(|_| Frame::Integer(1)));
     assert_eq!(client.call(Command::new("INCR").arg("k")).await, Ok(Frame::Integer(1)));
@@ -470,4 +481,35 @@ async fn no_increment_is_doubled_or_lost_silently_when_connections_are_cut() {
         "{acknowledged} {counter} {unknown}"
     );
     assert!(acknowledged > 0 && unknown > 0);
+}
+
+/// What the server has not read of a connection could run after what is sent on the next one.
+#[tokio::test(start_paused = true)]
+async fn the_next_connection_ends_the_one_before_in_the_same_server() {
+    let check = async |run_ids: [Option<&str>; 2], kill: Option<Frame>, expected: Predecessor| {
+        let (client, mut connections) = client(|_| {});
+        for (number, run_id) in run_ids.into_iter().enumerate() {
+            let mut server = Server::new(connections.recv().await.unwrap());
+            let hello = server.request().await.unwrap();
+            server.reply(&introduce(&hello).unwrap()).await;
+            server.request().await.unwrap();
+            let refused = || Frame::error("NOPERM x");
+            server.reply(&run_id.map_or_else(refused, |id| Frame::bulk(format!("run_id:{id}\r\n")))).await;
+            if let (1, Some(kill)) = (number, &kill) {
+                assert_eq!(server.request().await.unwrap(), ["CLIENT", "KILL", "ID", "7"]);
+                server.reply(kill).await;
+            }
+            let up = until(&client, |connection| matches!(connection, Connection::Up { .. })).await;
+            let Connection::Up { server: info, .. } = up else { unreachable!("awaited") };
+            assert_eq!(info.predecessor, if number == 0 { Predecessor::None } else { expected.clone() });
+            drop(server);
+            until(&client, |connection| matches!(connection, Connection::Down { .. })).await;
+        }
+    };
+    let unfenced = |reason: &str| Predecessor::Unfenced { reason: reason.to_owned() };
+    check([Some("a"), Some("a")], Some(Frame::Integer(1)), Predecessor::Ended).await;
+    check([Some("a"), Some("a")], Some(Frame::Integer(0)), Predecessor::Ended).await;
+    check([Some("a"), Some("a")], Some(Frame::error("NOPERM x")), unfenced("NOPERM x")).await;
+    check([Some("a"), Some("b")], None, Predecessor::Elsewhere).await;
+    check([Some("a"), None], None, unfenced("the server does not tell its run_id (INFO server)")).await;
 }

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 
 use crate::error::NotSent;
 use crate::limits::ARGUMENTS_MAX;
+use crate::request::{Replies, Request};
 use crate::table::{Arguments, Refusal, Row, Shape, look_up};
 
 /// A command with its arguments. Building it encodes it, so that sending it is one copy that cannot fail.
@@ -22,6 +23,8 @@ pub struct Command {
     /// What the next arguments may still reveal.
     arguments: Arguments,
     deadline: Option<Duration>,
+    /// The time for which its arguments ask the server to be silent.
+    blocks_for: Duration,
 }
 
 impl Command {
@@ -31,14 +34,25 @@ impl Command {
         let Row { shape, idempotent, refusal, arguments } = look_up(name.as_bytes());
         let mut body = BytesMut::new();
         encode_bulk(name.as_bytes(), &mut body);
-        Self { body, count: 1, shape, idempotent, refusal, arguments, deadline: None }
+        Self {
+            body,
+            count: 1,
+            shape,
+            idempotent,
+            refusal,
+            arguments,
+            deadline: None,
+            blocks_for: Duration::ZERO,
+        }
     }
 
     /// Appends an argument.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<[u8]>) -> Self {
         let argument = argument.as_ref();
-        self.refusal = self.refusal.or(self.arguments.next(argument));
+        let revealed = self.arguments.next(argument);
+        self.refusal = self.refusal.or(revealed.refusal);
+        self.blocks_for = revealed.blocks_for.unwrap_or(self.blocks_for);
         self.count += 1;
         encode_bulk(argument, &mut self.body);
         self
@@ -70,26 +84,27 @@ impl Command {
         self
     }
 
-    pub(crate) const fn deadline_or(&self, default: Duration) -> Duration {
-        match self.deadline {
-            Some(deadline) => deadline,
-            None => default,
-        }
-    }
-
-    pub(crate) const fn is_idempotent(&self) -> bool {
-        self.idempotent
-    }
-
     pub(crate) const fn shape(&self) -> Shape {
         self.shape
     }
 
     /// Whether a shared connection may carry this command at all.
-    pub(crate) fn check(&self, bytes_max: usize) -> Result<(), NotSent> {
-        if let Some(Refusal { command, why }) = self.refusal {
-            return Err(NotSent::Refused { command, why });
+    pub(crate) fn check_shared(&self, bytes_max: usize) -> Result<(), NotSent> {
+        match self.refusal {
+            Some(Refusal { command, why, .. }) => Err(NotSent::Refused { command, why }),
+            None => self.check_size(bytes_max),
         }
+    }
+
+    /// Whether a connection that one caller has to itself may carry this command.
+    pub(crate) fn check_dedicated(&self, bytes_max: usize) -> Result<(), NotSent> {
+        match self.refusal {
+            Some(Refusal { command, why, only_when_shared: false }) => Err(NotSent::Refused { command, why }),
+            _ => self.check_size(bytes_max),
+        }
+    }
+
+    fn check_size(&self, bytes_max: usize) -> Result<(), NotSent> {
         if self.count > ARGUMENTS_MAX {
             return Err(NotSent::Refused {
                 command: "a command",
@@ -99,17 +114,34 @@ impl Command {
         let bytes = self.size_bytes();
         if bytes > bytes_max { Err(NotSent::TooLarge { bytes, bytes_max }) } else { Ok(()) }
     }
+}
 
-    /// Size on the wire.
-    pub(crate) fn size_bytes(&self) -> usize {
+impl Request for Command {
+    fn size_bytes(&self) -> usize {
         b"*\r\n".len() + itoa::Buffer::new().format(self.count).len() + self.body.len()
     }
 
-    /// Appends the command to `out`. The memory is reserved first: what follows cannot stop half-way.
-    pub(crate) fn write_to(&self, out: &mut BytesMut) {
+    fn write_to(&self, out: &mut BytesMut) {
         out.reserve(self.size_bytes());
         encode_array_header(self.count, out);
         out.extend_from_slice(&self.body);
+    }
+
+    fn replies(&self) -> Replies {
+        Replies::One(self.shape)
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.idempotent
+    }
+
+    /// A command that blocks has the usual time on top of that for which it blocks.
+    fn deadline_or(&self, default: Duration) -> Duration {
+        self.deadline.unwrap_or(default.saturating_add(self.blocks_for))
+    }
+
+    fn blocks_for(&self) -> Duration {
+        self.blocks_for
     }
 }
 
@@ -139,7 +171,7 @@ mod tests {
     #[test]
     fn what_would_change_the_connection_is_refused() {
         let check = |command: Command, refused: Option<&str>| {
-            let got = command.check(1000).err().map(|error| error.to_string());
+            let got = command.check_shared(1000).err().map(|error| error.to_string());
             assert_eq!(got.as_deref(), refused);
         };
         let refused = |command: &str, why: &str| format!("{command} cannot use a shared connection: {why}");
@@ -149,7 +181,7 @@ mod tests {
         check(Command::new("XREADGROUP").args(["GROUP", "block", "block", "STREAMS", "s", ">"]), None);
         check(
             Command::new("Subscribe").arg("channel"),
-            Some(&refused("SUBSCRIBE", "its replies are not answers")),
+            Some(&refused("SUBSCRIBE", "its replies are not answers; use a subscriber")),
         );
         check(
             Command::new("client").args(["reply", "off"]),
@@ -157,11 +189,11 @@ mod tests {
         );
         check(
             Command::new("XREAD").args(["BLOCK", "0", "STREAMS", "s", "0"]),
-            Some(&refused("XREAD BLOCK", "it holds up everybody behind it")),
+            Some(&refused("XREAD BLOCK", "it holds up everybody behind it; use a dedicated connection")),
         );
         check(
             Command::new("XREADGROUP").args(["GROUP", "g", "c", "block", "0", "STREAMS", "s", ">"]),
-            Some(&refused("XREADGROUP BLOCK", "it holds up everybody behind it")),
+            Some(&refused("XREADGROUP BLOCK", "it holds up everybody behind it; use a dedicated connection")),
         );
         check(Command::new("SET").arg([0; 1000]), Some("the command has 1022 bytes, the limit is 1000"));
     }

@@ -43,6 +43,8 @@ pub struct Settings {
     pub waiting_max: usize,
     /// Most bytes of requests whose callers wait.
     pub waiting_bytes_max: usize,
+    /// Most dedicated connections at a time.
+    pub dedicated_max: usize,
     /// Longest reply.
     pub reply_bytes_max: usize,
     /// Whether an `ECHO` of its own follows every batch, whose answer must match: it bounds to one batch the damage that a
@@ -63,6 +65,7 @@ impl Default for Settings {
             in_flight_bytes_max: u32::try_from(limits::IN_FLIGHT_BYTES_MAX).expect("64 MiB fit"),
             waiting_max: limits::WAITING_MAX,
             waiting_bytes_max: limits::WAITING_BYTES_MAX,
+            dedicated_max: limits::DEDICATED_MAX,
             reply_bytes_max: limits::REPLY_BYTES_MAX,
             fence: false,
         }

@@ -29,42 +29,14 @@ use bytes::{Buf, BytesMut};
 
 use crate::command::Command;
 use crate::config::Config;
-use crate::error::{Death, NotSent, is_of_a_replica};
-use crate::handshake::{Handshake, HandshakeError, ServerInfo};
+use crate::error::{Death, is_of_a_replica};
+use crate::handshake::{Handshake, HandshakeError, Introduction, Role, ServerInfo};
 use crate::limits::{
-    READ_BUFFER_KEPT_BYTES, READ_BYTES, READ_BYTES_MIN, SILENCE_CHECKS, WRITE_BUFFER_KEPT_BYTES,
+    DEADLINE_FAR, READ_BUFFER_KEPT_BYTES, READ_BYTES, READ_BYTES_MIN, SILENCE_CHECKS, WRITE_BUFFER_KEPT_BYTES,
 };
+pub use crate::request::Pending;
+use crate::request::{Replies, Request as _};
 use crate::table::Shape;
-
-/// A request of a caller whose bytes stand in a buffer.
-#[derive(Debug)]
-pub struct Pending<T> {
-    /// Who waits for the answer.
-    pub(crate) caller: T,
-    /// Bytes of the request.
-    pub(crate) size_bytes: usize,
-    /// Types of answer that are possible.
-    pub(crate) shape: Shape,
-    /// When the caller stops waiting.
-    pub(crate) deadline: Instant,
-}
-
-impl<T> Pending<T> {
-    /// Appends `command` to `bytes`. `caller` waits for the answer until `deadline`.
-    ///
-    /// # Errors
-    /// A command that may not use a shared connection.
-    pub fn encode(
-        command: &Command,
-        caller: T,
-        deadline: Instant,
-        bytes: &mut BytesMut,
-    ) -> Result<Self, NotSent> {
-        command.check(usize::MAX)?;
-        command.write_to(bytes);
-        Ok(Self { caller, size_bytes: command.size_bytes(), shape: command.shape(), deadline })
-    }
-}
 
 /// What comes out of a core.
 #[derive(Debug)]
@@ -73,7 +45,7 @@ pub enum Event<T> {
     Answer {
         /// `None` if the deadline has passed before.
         caller: Option<T>,
-        /// The answer.
+        /// The answer. Those of a batch are the elements of one array.
         frame: Frame,
         /// Bytes of the request.
         size_bytes: usize,
@@ -82,6 +54,8 @@ pub enum Event<T> {
     Expired(T),
     /// The introduction is over; callers may come.
     Ready(ServerInfo),
+    /// What the server sent unasked. It stands in the order of the wire: between the answers before and behind it.
+    Push(Vec<Frame>),
 }
 
 /// What became of a request in flight when its epoch died.
@@ -99,16 +73,37 @@ struct Entry<T> {
     expect: Expect<T>,
     /// Position of the request's first byte in the stream of this epoch.
     start: u64,
-    appended_at: Instant,
+    /// Silence before this is not the server's: the request was not there yet, or asked for silence. `None` if it asked for
+    /// silence without an end.
+    silent_from: Option<Instant>,
 }
 
 /// What is done with the answer.
 #[derive(Debug)]
 enum Expect<T> {
-    Caller { caller: Option<T>, size_bytes: usize, shape: Shape, deadline: Instant },
+    Caller { waiting: Waiting<T>, shape: Shape },
+    Batch { waiting: Waiting<T>, shapes: Box<[Shape]>, frames: Vec<Frame> },
     Handshake,
     Probe,
     Fence(u64),
+}
+
+/// Who waits for an answer, and until when.
+#[derive(Debug)]
+struct Waiting<T> {
+    /// `None` if the deadline has passed.
+    caller: Option<T>,
+    size_bytes: usize,
+    deadline: Instant,
+}
+
+impl<T> Expect<T> {
+    const fn waiting(&mut self) -> Option<&mut Waiting<T>> {
+        match self {
+            Self::Caller { waiting, .. } | Self::Batch { waiting, .. } => Some(waiting),
+            Self::Handshake | Self::Probe | Self::Fence(_) => None,
+        }
+    }
 }
 
 /// Patience of one epoch.
@@ -142,18 +137,26 @@ pub struct EpochCore<T> {
     patience: Patience,
     /// Number of the last fence; `None` if fences are off.
     fence: Option<u64>,
+    /// The server is known to be a replica; being one does not end the epoch.
+    reads_only: bool,
     death: Option<Death>,
 }
 
 impl<T> EpochCore<T> {
     /// The core for a fresh connection. It begins with the introduction: there is something to send at once.
     pub fn new(id: Epoch, config: &Config, now: Instant) -> Self {
+        Self::introduced(id, config, Introduction::default(), now)
+    }
+
+    /// As [`EpochCore::new`], with more to say in the introduction.
+    pub(crate) fn introduced(id: Epoch, config: &Config, introduction: Introduction, now: Instant) -> Self {
         let settings = &config.settings;
         let limits = DecodeLimits { frame_bytes_max: settings.reply_bytes_max, ..DecodeLimits::default() };
         let mut core = Self {
             id,
             protocol: Protocol::Resp2,
-            handshake: Some(Handshake::new(config)),
+            reads_only: introduction.role != Role::Primary,
+            handshake: Some(Handshake::new(config, introduction)),
             handshake_error: None,
             decoder: Decoder::new(limits),
             incoming: BytesMut::new(),
@@ -212,12 +215,18 @@ impl<T> EpochCore<T> {
         }
         bytes.clear();
         self.expect_answers(now);
-        for Pending { caller, size_bytes, shape, deadline } in requests.drain(..) {
+        for Pending { caller, size_bytes, replies, deadline, blocks_for } in requests.drain(..) {
             let start = self.appended_bytes;
             self.appended_bytes += size_bytes as u64;
             self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
-            let expect = Expect::Caller { caller: Some(caller), size_bytes, shape, deadline };
-            self.in_flight.push_back(Entry { expect, start, appended_at: now });
+            let waiting = Waiting { caller: Some(caller), size_bytes, deadline };
+            let expect = match replies {
+                Replies::One(shape) => Expect::Caller { waiting, shape },
+                Replies::Each(shapes) => {
+                    Expect::Batch { waiting, frames: Vec::with_capacity(shapes.len()), shapes }
+                }
+            };
+            self.in_flight.push_back(Entry { expect, start, silent_from: now.checked_add(blocks_for) });
         }
         if let Some(number) = self.fence {
             self.fence = Some(number + 1);
@@ -296,60 +305,96 @@ impl<T> EpochCore<T> {
         }
     }
 
+    /// This process or its machine was asleep until now. The server's silence so far proves nothing, and what it sent may have
+    /// been lost on the way: it is asked at once.
+    pub fn woke_up(&mut self, now: Instant) {
+        self.silent_since = now;
+        if self.in_flight.is_empty() && self.handshake.is_none() && self.death.is_none() {
+            self.append_own(&Command::new("PING"), Expect::Probe, now);
+        }
+    }
+
     /// Ends the epoch: every caller whose answer was owed, in order, and what is known of the request.
     pub fn bury(&mut self) -> Vec<(T, Fate)> {
         self.die(Death::Stopped);
         let handed_over_bytes = self.appended_bytes - self.outgoing.len() as u64;
         let expired = self.expired.drain(..).map(|caller| (caller, Fate::Unknown));
-        let owed = self.in_flight.drain(..).filter_map(|entry| match entry.expect {
-            Expect::Caller { caller: Some(caller), .. } => {
-                let fate = if entry.start < handed_over_bytes { Fate::Unknown } else { Fate::NotSent };
-                Some((caller, fate))
-            }
-            _ => None,
+        let owed = self.in_flight.drain(..).filter_map(|mut entry| {
+            let caller = entry.expect.waiting()?.caller.take()?;
+            let fate = if entry.start < handed_over_bytes { Fate::Unknown } else { Fate::NotSent };
+            Some((caller, fate))
         });
         expired.chain(owed).collect()
     }
 
     /// Routes a frame by its type and by the head of the queue.
     fn route(&mut self, frame: Frame, now: Instant) -> Option<Event<T>> {
-        if matches!(frame, Frame::Push(_)) {
-            // No subscription can exist here, and RESP2 has no pushes. In RESP3 one may come all the same (a server that
-            // tells of its own accord); it answers nobody.
+        if let Frame::Push(elements) = frame {
+            // It answers nobody. RESP2 has no pushes.
             if self.protocol == Protocol::Resp2 {
-                self.die(Death::Unsolicited(frame.kind()));
+                self.die(Death::Unsolicited("push"));
+                return None;
             }
-            return None;
+            return Some(Event::Push(elements));
         }
         let Some(entry) = self.in_flight.pop_front() else {
             self.die(Death::Unsolicited(frame.kind()));
             return None;
         };
+        let event = match entry.expect {
+            Expect::Caller { .. } | Expect::Batch { .. } => self.answer_caller(entry, frame),
+            Expect::Probe if !Shape::ECHO.allows(&frame) => {
+                self.die(Death::Shape(frame.kind()));
+                None
+            }
+            // An error to a probe (`LOADING`, `NOPERM`) is a sign of life too.
+            Expect::Probe => None,
+            Expect::Fence(number) => {
+                self.check_fence(number, &frame);
+                None
+            }
+            Expect::Handshake => self.answer_handshake(frame, now),
+        };
         if self.in_flight.is_empty() {
             self.next_check = None;
             self.next_deadline = None;
         }
-        match entry.expect {
-            Expect::Caller { caller, size_bytes, shape, .. } => {
-                if shape.allows(&frame) {
-                    // It stays one until somebody promotes it, and its name may long lead to another server.
-                    if matches!(&frame, Frame::Error(text) if is_of_a_replica(text)) {
-                        self.die(Death::Demoted);
-                    }
-                    return Some(Event::Answer { caller, frame, size_bytes });
-                }
-                // The entry goes back, so that its caller is found when the epoch is buried.
-                let expect = Expect::Caller { caller, size_bytes, shape, deadline: now };
-                self.in_flight.push_front(Entry { expect, ..entry });
-                self.die(Death::Shape(frame.kind()));
-            }
-            Expect::Probe if !Shape::ECHO.allows(&frame) => self.die(Death::Shape(frame.kind())),
-            // An error to a probe (`LOADING`, `NOPERM`) is a sign of life too.
-            Expect::Probe => {}
-            Expect::Fence(number) => self.check_fence(number, &frame),
-            Expect::Handshake => return self.answer_handshake(frame, now),
+        event
+    }
+
+    /// Takes an answer to a caller's request.
+    fn answer_caller(&mut self, mut entry: Entry<T>, frame: Frame) -> Option<Event<T>> {
+        let allowed = match &entry.expect {
+            Expect::Caller { shape, .. } => shape.allows(&frame),
+            Expect::Batch { shapes, frames, .. } => shapes[frames.len()].allows(&frame),
+            _ => unreachable!("only callers' entries come here"),
+        };
+        if !allowed {
+            // The entry goes back, so that its caller is found when the epoch is buried.
+            self.in_flight.push_front(entry);
+            self.die(Death::Shape(frame.kind()));
+            return None;
         }
-        None
+        // It stays one until somebody promotes it, and its name may long lead to another server.
+        if matches!(&frame, Frame::Error(text) if is_of_a_replica(text)) && !self.reads_only {
+            self.die(Death::Demoted);
+        }
+        match entry.expect {
+            Expect::Caller { waiting, .. } => {
+                Some(Event::Answer { caller: waiting.caller, frame, size_bytes: waiting.size_bytes })
+            }
+            Expect::Batch { waiting, shapes, mut frames } => {
+                frames.push(frame);
+                if frames.len() < shapes.len() {
+                    entry.expect = Expect::Batch { waiting, shapes, frames };
+                    self.in_flight.push_front(entry);
+                    return None;
+                }
+                let frame = Frame::Array(frames);
+                Some(Event::Answer { caller: waiting.caller, frame, size_bytes: waiting.size_bytes })
+            }
+            _ => unreachable!("only callers' entries come here"),
+        }
     }
 
     /// An error cannot be told from another's error, but the fences around it can be told from anything.
@@ -396,7 +441,7 @@ impl<T> EpochCore<T> {
         let start = self.appended_bytes;
         command.write_to(&mut self.outgoing);
         self.appended_bytes += command.size_bytes() as u64;
-        self.in_flight.push_back(Entry { expect, start, appended_at: now });
+        self.in_flight.push_back(Entry { expect, start, silent_from: Some(now) });
     }
 
     /// Begins to measure the silence if nothing was owed so far.
@@ -416,11 +461,14 @@ impl<T> EpochCore<T> {
         if now.saturating_duration_since(check_at) > self.patience.check_interval {
             self.silent_since = now;
         }
-        let silent_since = self.silent_since.max(oldest.appended_at);
+        let Some(silent_since) = oldest.silent_from.map(|from| from.max(self.silent_since)) else {
+            self.next_check = Some(now + self.patience.check_interval);
+            return;
+        };
         if now.saturating_duration_since(silent_since) >= self.patience.silence_max {
             self.die(Death::Silent(self.patience.silence_max));
         }
-        let limit = silent_since + self.patience.silence_max;
+        let limit = silent_since.checked_add(self.patience.silence_max).unwrap_or(now + DEADLINE_FAR);
         self.next_check = Some(limit.min(now + self.patience.check_interval));
     }
 
@@ -431,14 +479,14 @@ impl<T> EpochCore<T> {
         }
         self.next_deadline = None;
         for entry in &mut self.in_flight {
-            let Expect::Caller { caller, deadline, .. } = &mut entry.expect else { continue };
-            if caller.is_none() {
+            let Some(waiting) = entry.expect.waiting().filter(|waiting| waiting.caller.is_some()) else {
                 continue;
-            }
-            if *deadline <= now {
-                self.expired.extend(caller.take());
+            };
+            let deadline = waiting.deadline;
+            if deadline <= now {
+                self.expired.extend(waiting.caller.take());
             } else {
-                self.next_deadline = Some(self.next_deadline.map_or(*deadline, |next| next.min(*deadline)));
+                self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
             }
         }
     }

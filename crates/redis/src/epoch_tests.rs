@@ -69,13 +69,7 @@ impl Pair {
         let mut requests = Vec::new();
         for number in numbers {
             let command = Command::new("ECHO").number(number);
-            command.write_to(&mut bytes);
-            requests.push(Pending {
-                caller: number,
-                size_bytes: command.size_bytes(),
-                shape: command.shape(),
-                deadline: self.now + DEADLINE,
-            });
+            requests.push(Pending::write(&command, number, self.now + DEADLINE, &mut bytes));
         }
         self.core.append(&mut bytes, &mut requests, self.now);
         assert!(bytes.is_empty() && requests.is_empty());
@@ -100,6 +94,7 @@ impl Pair {
                 (Frame::bulk("role"), Frame::bulk("master")),
             ]),
             b"INFO" => Frame::bulk("run_id:1\r\nrole:master\r\n"),
+            b"CLIENT" => Frame::Integer(7),
             b"PING" => Frame::Simple("PONG".into()),
             b"ECHO" => {
                 let text = std::str::from_utf8(&request[1]).unwrap();
@@ -125,7 +120,7 @@ impl Pair {
         while let Some(event) = self.core.poll_event(self.now) {
             match event {
                 Event::Answer { caller: Some(number), frame, .. } => self.end(number, End::Answered(frame)),
-                Event::Answer { caller: None, .. } | Event::Ready(_) => {}
+                Event::Answer { caller: None, .. } | Event::Ready(_) | Event::Push(_) => {}
                 Event::Expired(number) => self.end(number, End::Expired),
             }
         }
@@ -317,10 +312,8 @@ fn lists_that_look_like_messages_are_ordinary_answers() {
         let frame = Frame::Array(list.iter().map(|&text| Frame::bulk(text)).collect());
         let range = Command::new("LRANGE").args(["k", "0", "-1"]);
         let mut bytes = BytesMut::new();
-        range.write_to(&mut bytes);
+        let mut requests = vec![Pending::write(&range, 9, pair.now + DEADLINE, &mut bytes)];
         let size_bytes = bytes.len();
-        let mut requests =
-            vec![Pending { caller: 9, size_bytes, shape: range.shape(), deadline: pair.now + DEADLINE }];
         pair.core.append(&mut bytes, &mut requests, pair.now);
         pair.core.handed_over(size_bytes);
         pair.append([1, 2]);
@@ -378,14 +371,8 @@ fn a_fence_bounds_a_shift_to_one_batch() {
     let mut requests = Vec::new();
     for number in [1, 2] {
         let command = Command::new("ECHO").number(number);
-        command.write_to(&mut bytes);
-        let size_bytes = command.size_bytes();
-        requests.push(Pending {
-            caller: number,
-            size_bytes,
-            shape: Shape::ANY,
-            deadline: pair.now + DEADLINE,
-        });
+        let pending = Pending::write(&command, number, pair.now + DEADLINE, &mut bytes);
+        requests.push(Pending { replies: Replies::One(Shape::ANY), ..pending });
     }
     pair.core.append(&mut bytes, &mut requests, pair.now);
     pair.send(usize::MAX);
@@ -525,4 +512,77 @@ proptest! {
             prop_assert_ne!(&pair.ends[number], &End::Buried(Fate::NotSent), "{} was executed", number);
         }
     }
+}
+
+/// An epoch with one batch of `ECHO 1`, `INCR k`, `ECHO 2` on its way.
+fn with_a_batch() -> Pair {
+    let mut pair = Pair::new(Protocol::Resp3, false);
+    let echo = |text: &str| Command::new("ECHO").arg(text);
+    let batch = crate::batch::Batch::new()
+        .command(echo("1"))
+        .command(Command::new("INCR").arg("k"))
+        .command(echo("2"));
+    let mut bytes = BytesMut::new();
+    let mut requests = vec![Pending::write(&batch, 9, pair.now + DEADLINE, &mut bytes)];
+    pair.core.append(&mut bytes, &mut requests, pair.now);
+    pair.core.handed_over(pair.core.outgoing().len());
+    pair
+}
+
+#[test]
+fn a_batch_ends_when_the_last_of_its_answers_has_come_and_not_before() {
+    let mut pair = with_a_batch();
+    pair.append([5]);
+    pair.core.handed_over(pair.core.outgoing().len());
+    for part in [&b"$1\r\n1\r\n"[..], b"-ERR no\r\n", b">2\r\n+new\r\n+thing\r\n"] {
+        pair.core.read_buffer().extend_from_slice(part);
+        while let Some(event) = pair.core.poll_event(pair.now) {
+            assert!(matches!(event, Event::Push(_)), "{event:?}");
+        }
+    }
+    pair.core.read_buffer().extend_from_slice(b"$1\r\n2\r\n$1\r\n5\r\n");
+    let Some(Event::Answer { caller: Some(9), frame, .. }) = pair.core.poll_event(pair.now) else {
+        panic!("the batch is answered")
+    };
+    assert_eq!(frame, Frame::Array(vec![Frame::bulk("1"), Frame::error("ERR no"), Frame::bulk("2")]));
+    assert!(matches!(pair.core.poll_event(pair.now), Some(Event::Answer { caller: Some(5), .. })));
+    assert_eq!(pair.core.owed(), 0);
+}
+
+#[test]
+fn a_batch_that_is_answered_in_part_is_unknown_when_its_epoch_dies() {
+    for replies in [&b""[..], b"$1\r\n1\r\n", b"$1\r\n1\r\n$5\r\nwrong\r\n"] {
+        let mut pair = with_a_batch();
+        pair.core.read_buffer().extend_from_slice(replies);
+        assert!(pair.core.poll_event(pair.now).is_none());
+        assert_eq!(pair.core.death().is_some(), replies.len() > 10, "a string is no answer to INCR");
+        assert_eq!(pair.core.bury(), [(9, Fate::Unknown)]);
+    }
+}
+
+/// The time for which a command asks the server to wait is not the server's silence.
+#[test]
+fn a_command_that_blocks_may_be_answered_late() {
+    for (seconds, dies_after) in [("3", Some(Duration::from_secs(3) + SILENCE_MAX)), ("0", None)] {
+        let mut pair = Pair::new(Protocol::Resp3, false);
+        let pop = Command::new("BLPOP").args(["k", seconds]);
+        let mut bytes = BytesMut::new();
+        let mut requests = vec![Pending::write(&pop, 9, pair.now + DEADLINE * 1000, &mut bytes)];
+        pair.core.append(&mut bytes, &mut requests, pair.now);
+        let started = pair.now;
+        while pair.core.death().is_none() && pair.now - started < Duration::from_secs(60) {
+            pair.now = pair.core.poll_timeout().expect("an answer is owed").max(pair.now);
+            pair.core.handle_timeout(pair.now);
+        }
+        assert_eq!(pair.core.death().map(|_| pair.now - started), dies_after);
+    }
+}
+
+#[test]
+fn who_was_suspended_does_not_blame_the_server_and_asks_it_at_once() {
+    let mut pair = Pair::new(Protocol::Resp3, false);
+    pair.core.woke_up(pair.now);
+    assert!(pair.core.outgoing().ends_with(b"PING\r\n"));
+    pair.run();
+    assert_eq!((pair.core.owed(), pair.core.death()), (0, None));
 }

@@ -68,6 +68,13 @@ pub enum NotSent {
         /// How long the call waited.
         waited: Duration,
     },
+    /// A former call on this dedicated connection was given up before its answer came, so that what the connection holds is not
+    /// known any more. Make another.
+    #[error("a former call on this dedicated connection was given up; make another connection")]
+    GivenUp,
+    /// The dedicated connection is gone, and with it what the server kept for it. Make another.
+    #[error("the dedicated connection was lost; make another")]
+    Gone(#[source] Death),
     /// The client was stopped.
     #[error("the client was stopped")]
     Stopped,
@@ -82,6 +89,9 @@ pub enum Unknown {
     /// The connection was lost after the command was handed to the operating system.
     #[error("the connection to the store was lost before the answer came")]
     Lost(#[source] Death),
+    /// The server did not run a transaction as one: it refused `MULTI`, so that each command was run by itself or not at all.
+    #[error("the store did not run the transaction as a whole")]
+    Torn,
 }
 
 /// An error reply.

@@ -1,7 +1,11 @@
 //! How a connection introduces itself, as a state machine: `HELLO 3`, and on servers that do not know it `AUTH`; then
 //! `SELECT`, and `INFO` for the identity of the server, and for its role where `HELLO` did not tell it.
 //!
-//! A replica is refused: this driver writes. After a failover the address may lead to the old primary for a while.
+//! Where a primary is expected a replica is refused: after a failover the address may lead to the old primary for a while.
+//!
+//! A connection that follows another one to the same server ends that one first (`CLIENT KILL ID`): commands that the server
+//! had not read from it could otherwise run after those of this connection. The server must be the same process, by its
+//! `run_id`, because the number of a connection means somebody else on another. What became of it is [`Predecessor`].
 //!
 //! One request is under way at a time. What the server says to `HELLO` and `AUTH` is repeated in an error only if it does not
 //! hold the password: old servers echo the arguments of a command that they do not know.
@@ -22,6 +26,65 @@ pub struct ServerInfo {
     pub version: String,
     /// The dialect that was agreed on.
     pub protocol: Protocol,
+    /// The number of the connection at the server (`CLIENT ID`). `None` if it does not tell.
+    pub client_id: Option<i64>,
+    /// What became of the connection before this one.
+    pub predecessor: Predecessor,
+}
+
+/// Whether commands of the connection before this one can still run.
+///
+/// A connection may be lost while commands of it stand unread in buffers of a server that was stopped. When the server goes on
+/// it reads them, unless it was told to end that connection before.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Predecessor {
+    /// There was none.
+    #[default]
+    None,
+    /// It was to another server process. What that one may still do is not done here.
+    Elsewhere,
+    /// The server has ended it: none of its commands can run any more.
+    Ended,
+    /// The server does not end it. Until it finds the end of that connection by itself, commands of it may run between or
+    /// after those of this one: writes that depend on order need a fence of their own, such as a compare-and-set.
+    Unfenced {
+        /// Why not: its error, or that it does not tell who it is.
+        reason: String,
+    },
+}
+
+/// The server's name for a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConnectionName {
+    /// Identity of the server process, if it told.
+    pub run_id: Option<String>,
+    /// Number of the connection in it, if it told.
+    pub client_id: Option<i64>,
+}
+
+impl ServerInfo {
+    /// The server's name for the connection.
+    pub(crate) fn connection_name(&self) -> ConnectionName {
+        ConnectionName { run_id: self.run_id.clone(), client_id: self.client_id }
+    }
+}
+
+/// What a connection is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Role {
+    /// To write: a replica is refused.
+    #[default]
+    Primary,
+    /// Whatever the server is.
+    Any,
+}
+
+/// What an introduction has to do beside greeting.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Introduction {
+    pub role: Role,
+    /// The connection that this one follows.
+    pub predecessor: Option<ConnectionName>,
 }
 
 /// Why a server was not accepted, and which step showed it.
@@ -35,6 +98,7 @@ pub(crate) struct HandshakeError {
 #[derive(Debug)]
 pub(crate) struct Handshake {
     config: Config,
+    introduction: Introduction,
     step: Step,
     server: ServerInfo,
     /// `HELLO` has told that it is a primary.
@@ -49,12 +113,20 @@ enum Step {
     Select,
     Info,
     Role,
+    Number,
+    Kill,
     Done,
 }
 
 impl Handshake {
-    pub fn new(config: &Config) -> Self {
-        Self { config: config.clone(), step: Step::Hello, server: ServerInfo::default(), is_primary: false }
+    pub fn new(config: &Config, introduction: Introduction) -> Self {
+        Self {
+            config: config.clone(),
+            introduction,
+            step: Step::Hello,
+            server: ServerInfo::default(),
+            is_primary: false,
+        }
     }
 
     /// The request of the current step; `None` if the introduction is over, and then [`Handshake::finish`] tells with whom.
@@ -74,6 +146,11 @@ impl Handshake {
             Step::Select => Command::new("SELECT").number(self.config.database),
             Step::Info => Command::new("INFO").arg("server"),
             Step::Role => Command::new("INFO").arg("replication"),
+            Step::Number => Command::new("CLIENT").arg("ID"),
+            Step::Kill => {
+                let number = self.introduction.predecessor.as_ref().and_then(|name| name.client_id);
+                Command::new("CLIENT").args(["KILL", "ID"]).number(number.unwrap_or_default())
+            }
             Step::Done => return None,
         })
     }
@@ -102,12 +179,21 @@ impl Handshake {
                         _ => {}
                     }
                 }
-                if self.is_primary { Step::Done } else { Step::Role }
+                let is_role_known = self.is_primary || self.introduction.role == Role::Any;
+                if is_role_known { self.after_role() } else { Step::Role }
             }
             Step::Role => {
                 let fields = self.read_info(&frame)?;
                 let role = fields.iter().find(|(name, _)| name == "role").map(|(_, role)| role.as_str());
                 self.expect_primary(role)?;
+                self.after_role()
+            }
+            Step::Number => {
+                self.server.client_id = frame.as_integer();
+                self.after_number()
+            }
+            Step::Kill => {
+                self.server.predecessor = self.read_kill(&frame)?;
                 Step::Done
             }
             Step::Done => return Err(self.error("an answer too many".to_owned())),
@@ -138,6 +224,7 @@ impl Handshake {
         self.server.protocol = Protocol::Resp3;
         field("version").and_then(Frame::as_text).unwrap_or_default().clone_into(&mut self.server.version);
         self.server.run_id = field("run_id").and_then(Frame::as_text).map(str::to_owned);
+        self.server.client_id = field("id").and_then(Frame::as_integer);
         let role = field("role").and_then(Frame::as_text);
         self.expect_primary(role)?;
         self.is_primary = role.is_some();
@@ -150,6 +237,35 @@ impl Handshake {
 
     fn after_name(&self) -> Step {
         if self.config.database != 0 { Step::Select } else { Step::Info }
+    }
+
+    /// The number of this connection is wanted for the next one's introduction.
+    fn after_role(&mut self) -> Step {
+        if self.server.client_id.is_some() { self.after_number() } else { Step::Number }
+    }
+
+    fn after_number(&mut self) -> Step {
+        let Some(before) = &self.introduction.predecessor else { return Step::Done };
+        let unfenced = |reason: &str| Predecessor::Unfenced { reason: reason.to_owned() };
+        self.server.predecessor = match (&before.run_id, &self.server.run_id) {
+            (Some(before), Some(now)) if before != now => Predecessor::Elsewhere,
+            (Some(_), Some(_)) if before.client_id.is_some() => return Step::Kill,
+            (Some(_), Some(_)) => unfenced("the server does not number its connections"),
+            _ => unfenced("the server does not tell its run_id (INFO server)"),
+        };
+        Step::Done
+    }
+
+    /// The answer to `CLIENT KILL ID` is the number of connections that it has ended: none if the old one was gone already.
+    fn read_kill(&self, frame: &Frame) -> Result<Predecessor, HandshakeError> {
+        match frame {
+            Frame::Integer(0 | 1) => Ok(Predecessor::Ended),
+            Frame::Error(text) => {
+                let text = &text[..text.len().min(ERROR_TEXT_BYTES_MAX)];
+                Ok(Predecessor::Unfenced { reason: String::from_utf8_lossy(text).into_owned() })
+            }
+            other => Err(self.error(format!("{} instead of a count", other.kind()))),
+        }
     }
 
     /// The fields of `INFO`. A server without the command, or a user without the right to it, leaves identity and role
@@ -167,7 +283,7 @@ impl Handshake {
     /// A server that keeps its role to itself is taken for a primary, until it refuses a write.
     fn expect_primary(&self, role: Option<&str>) -> Result<(), HandshakeError> {
         match role {
-            Some("slave" | "replica") => {
+            Some("slave" | "replica") if self.introduction.role == Role::Primary => {
                 Err(self.error("it is a replica and takes no writes; name the primary".to_owned()))
             }
             _ => Ok(()),
@@ -194,7 +310,9 @@ impl Handshake {
             Step::Auth => "AUTH",
             Step::Name => "CLIENT SETNAME",
             Step::Select => "SELECT",
-            Step::Info | Step::Role | Step::Done => "INFO",
+            Step::Info | Step::Role => "INFO",
+            Step::Number => "CLIENT ID",
+            Step::Kill | Step::Done => "CLIENT KILL",
         };
         HandshakeError { step, reason }
     }
@@ -203,10 +321,12 @@ impl Handshake {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Request as _;
 
     /// Runs a handshake against `answers` and returns the names of the requests and how it ended.
     fn check(url: &str, answers: &[Frame]) -> (String, Result<ServerInfo, String>) {
-        let mut handshake = Handshake::new(&Config::from_url(url).unwrap().name("a"));
+        let mut handshake =
+            Handshake::new(&Config::from_url(url).unwrap().name("a"), Introduction::default());
         let mut requests = Vec::new();
         let mut answers = answers.iter();
         while let Some(request) = handshake.request() {
@@ -226,6 +346,7 @@ mod tests {
         Frame::Map(vec![
             (Frame::bulk("version"), Frame::bulk("7.0.15")),
             (Frame::bulk("proto"), Frame::Integer(protocol)),
+            (Frame::bulk("id"), Frame::Integer(7)),
             (Frame::bulk("role"), Frame::bulk("master")),
         ])
     }
@@ -238,8 +359,13 @@ mod tests {
         };
         let (requests, server) = check("redis://u:p@h/2", &[hello(3), Frame::ok(), Frame::ok(), info]);
         assert_eq!(requests, "HELLO 3 AUTH u p, CLIENT SETNAME a, SELECT 2, INFO server");
-        let expected =
-            ServerInfo { run_id: Some("abc".into()), version: "7.0.15".into(), protocol: Protocol::Resp3 };
+        let expected = ServerInfo {
+            run_id: Some("abc".into()),
+            version: "7.0.15".into(),
+            protocol: Protocol::Resp3,
+            client_id: Some(7),
+            ..ServerInfo::default()
+        };
         assert_eq!(server, Ok(expected));
     }
 
@@ -249,14 +375,20 @@ mod tests {
         let unknown = Frame::error(
             "ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `default`, `p`, ",
         );
-        let (requests, server) =
-            check("redis://:p@h", &[unknown, Frame::ok(), Frame::ok(), info, role("master")]);
+        let (requests, server) = check(
+            "redis://:p@h",
+            &[unknown, Frame::ok(), Frame::ok(), info, role("master"), Frame::Integer(9)],
+        );
         assert_eq!(
             requests,
-            "HELLO 3 AUTH default p, AUTH p, CLIENT SETNAME a, INFO server, INFO replication"
+            "HELLO 3 AUTH default p, AUTH p, CLIENT SETNAME a, INFO server, INFO replication, CLIENT ID"
         );
-        let expected =
-            ServerInfo { run_id: Some("def".into()), version: "5.0.1".into(), protocol: Protocol::Resp2 };
+        let expected = ServerInfo {
+            run_id: Some("def".into()),
+            version: "5.0.1".into(),
+            client_id: Some(9),
+            ..ServerInfo::default()
+        };
         assert_eq!(server, Ok(expected));
     }
 

@@ -10,14 +10,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use bowline_model::Epoch;
 use bowline_resp::Frame;
 use bytes::BytesMut;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
-use crate::command::Command;
 use crate::config::Settings;
 use crate::epoch::{Fate, Pending};
 use crate::error::Death;
+use crate::request::Request;
 
 /// What a caller is told, exactly once.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ pub(crate) struct Closed;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Intake {
+    epoch: Epoch,
     state: Mutex<State>,
     /// Requests that may still be put in.
     requests: Semaphore,
@@ -64,13 +66,19 @@ pub(crate) struct Room<'a> {
 }
 
 impl Intake {
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(epoch: Epoch, settings: &Settings) -> Self {
         let state = State { is_open: true, bytes: BytesMut::new(), requests: Vec::new(), waker: None };
         Self {
+            epoch,
             state: Mutex::new(state),
             requests: Semaphore::new(settings.in_flight_max),
             bytes: Semaphore::new(settings.in_flight_bytes_max as usize),
         }
+    }
+
+    /// The connection's identity.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// Whether requests are taken.
@@ -79,16 +87,18 @@ impl Intake {
     }
 
     /// Room, if there is some now and nobody waits for it already.
-    pub fn try_room(&self, command: &Command) -> Option<Room<'_>> {
+    pub fn try_room(&self, request: &impl Request) -> Option<Room<'_>> {
+        let bytes = size_of(request);
         let request = self.requests.try_acquire().ok()?;
-        let bytes = self.bytes.try_acquire_many(size_of(command)).ok()?;
+        let bytes = self.bytes.try_acquire_many(bytes).ok()?;
         Some(Room { request, bytes })
     }
 
     /// Waits for room; first come, first served. Cancel safe.
-    pub async fn room(&self, command: &Command) -> Result<Room<'_>, Closed> {
+    pub async fn room(&self, request: &impl Request) -> Result<Room<'_>, Closed> {
+        let bytes = size_of(request);
         let request = self.requests.acquire().await.map_err(|_| Closed)?;
-        let bytes = self.bytes.acquire_many(size_of(command)).await.map_err(|_| Closed)?;
+        let bytes = self.bytes.acquire_many(bytes).await.map_err(|_| Closed)?;
         Ok(Room { request, bytes })
     }
 
@@ -96,21 +106,19 @@ impl Intake {
     pub fn commit(
         &self,
         room: Room<'_>,
-        command: &Command,
+        request: &impl Request,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<Delivery>, Closed> {
         let (caller, answer) = oneshot::channel();
-        let size_bytes = command.size_bytes();
-        let request = Pending { caller, size_bytes, shape: command.shape(), deadline };
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
         if !state.is_open {
             return Err(Closed);
         }
         state.requests.reserve(1);
-        command.write_to(&mut state.bytes);
-        state.requests.push(request);
+        state.requests.push(Pending::write(request, caller, deadline, &mut state.bytes));
         let waker = state.waker.take();
-        drop(state);
+        drop(guard);
         // From here on the answer gives the room back.
         room.request.forget();
         room.bytes.forget();
@@ -168,8 +176,8 @@ impl Intake {
 }
 
 /// The size in permits. What is larger than all the room together was refused before.
-fn size_of(command: &Command) -> u32 {
-    u32::try_from(command.size_bytes()).unwrap_or(u32::MAX)
+fn size_of(request: &impl Request) -> u32 {
+    u32::try_from(request.size_bytes()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -181,11 +189,18 @@ mod tests {
     use bowline_rt::time::now;
 
     use super::*;
+    use crate::command::Command;
 
     fn intake() -> (Intake, Command) {
         let command = Command::new("PING");
         let in_flight_bytes_max = u32::try_from(command.size_bytes() * 3).unwrap();
-        (Intake::new(&Settings { in_flight_max: 2, in_flight_bytes_max, ..Settings::default() }), command)
+        (
+            Intake::new(
+                Epoch::from_bits(1),
+                &Settings { in_flight_max: 2, in_flight_bytes_max, ..Settings::default() },
+            ),
+            command,
+        )
     }
 
     #[tokio::test]

@@ -5,36 +5,43 @@
 //! - [`epoch`]: the life of one connection as a state machine without I/O. It keeps INV-DRV-OWN, INV-DRV-CANCEL, INV-DRV-ONCE.
 //! - `handshake`: how it introduces itself. `table`: what is known about commands.
 //! - `intake`: where callers put requests in; keeps INV-DRV-BOUND. `link`: moves the bytes.
-//! - `reconnect`: one connection after the other, for ever.
-//! - [`Client`]: what callers hold.
+//! - `connect`: how one comes about. `reconnect`: one connection after the other, for ever. `node`: one server.
+//! - [`Client`]: what callers hold. [`Dedicated`]: a connection that one caller has to itself.
 //!
 //! Every call ends in time, and its error says whether the command may have been executed ([`CallError`]). Commands that
-//! would change the connection for everybody else (`SELECT`, `SUBSCRIBE`, `MULTI`, `BLPOP`, …) are refused.
+//! would change the connection for everybody else (`SELECT`, `SUBSCRIBE`, `MULTI`, `BLPOP`, …) are refused on the shared one.
 //!
 //! This crate does not know what is stored.
 
 pub mod limits;
 
+mod batch;
 mod client;
 mod command;
 mod config;
+mod connect;
+mod dedicated;
 pub mod epoch;
 mod error;
 mod handshake;
 mod intake;
 mod link;
 mod metrics;
+mod node;
 mod reconnect;
+mod request;
 mod script;
 mod table;
 
 pub use bowline_resp::{Frame, Protocol};
 
+pub use batch::{Answers, Batch, Transaction};
 pub use client::Client;
 pub use command::Command;
 pub use config::{Config, ConfigError, Settings};
+pub use dedicated::Dedicated;
 pub use error::{CallError, Death, NotSent, ServerError, Unknown};
-pub use handshake::ServerInfo;
+pub use handshake::{Predecessor, ServerInfo};
 pub use metrics::Metrics;
 pub use reconnect::Connection;
 pub use script::Script;

@@ -50,6 +50,15 @@ pub(crate) const RESENDS_MAX: u32 = 3;
 /// Most arguments of a command.
 pub(crate) const ARGUMENTS_MAX: usize = 1024 * 1024;
 
+/// Most commands of a batch or a transaction.
+pub(crate) const BATCH_COMMANDS_MAX: usize = 16 * 1024;
+
+/// Most dedicated connections of one client.
+pub const DEDICATED_MAX: usize = 64;
+
+/// Difference by which the clock that counts sleep may run ahead of the one that does not without this machine having slept.
+pub(crate) const SUSPENSION_MIN: Duration = Duration::from_millis(500);
+
 /// Longest command name that is looked up; no known one is longer.
 pub(crate) const NAME_BYTES_MAX: usize = 24;
 

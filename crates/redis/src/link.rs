@@ -8,9 +8,11 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bowline_rt::time::{now, sleep_until};
+use bowline_model::Epoch;
+use bowline_resp::Frame;
+use bowline_rt::time::{now, sleep_until, suspended};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
@@ -18,11 +20,21 @@ use crate::epoch::{EpochCore, Event};
 use crate::error::Death;
 use crate::handshake::ServerInfo;
 use crate::intake::{Caller, Delivery, Intake};
-use crate::limits::READS_PER_TURN_MAX;
+use crate::limits::{READS_PER_TURN_MAX, SUSPENSION_MIN};
 use crate::metrics::Metrics;
 
 /// A timer that was armed, and for when.
 type Timer = (Instant, Pin<Box<dyn Future<Output = ()> + Send>>);
+
+/// Who is told what a server sends unasked.
+pub(crate) trait Pushes: Send + Sync {
+    /// A push of the connection `epoch`. Called in the order of the wire: after the answers that came before it were delivered,
+    /// and before those behind it. It must not wait.
+    fn push(&self, epoch: Epoch, elements: Vec<Frame>);
+
+    /// The connection `epoch` has ended; nothing more comes of it. Called before its callers learn of the end.
+    fn died(&self, epoch: Epoch);
+}
 
 /// A connection and everything that belongs to it. Dropping it ends the epoch: nobody who waits is left without an answer.
 pub(crate) struct Link<S> {
@@ -30,6 +42,11 @@ pub(crate) struct Link<S> {
     core: EpochCore<Caller>,
     intake: Arc<Intake>,
     metrics: Metrics,
+    pushes: Option<Arc<dyn Pushes>>,
+    /// What of the queue's length was added to the metric.
+    counted_in_flight: i64,
+    /// How long this machine had been suspended in all at the last look.
+    suspended: Duration,
     timer: Option<Timer>,
     /// Something was written since the last flush.
     needs_flush: bool,
@@ -39,12 +56,21 @@ pub(crate) struct Link<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
-    pub fn new(stream: S, core: EpochCore<Caller>, intake: Arc<Intake>, metrics: Metrics) -> Self {
+    pub fn new(
+        stream: S,
+        core: EpochCore<Caller>,
+        intake: Arc<Intake>,
+        metrics: Metrics,
+        pushes: Option<Arc<dyn Pushes>>,
+    ) -> Self {
         Self {
             stream,
             core,
             intake,
             metrics,
+            pushes,
+            counted_in_flight: 0,
+            suspended: suspended(),
             timer: None,
             needs_flush: false,
             has_yielded: false,
@@ -80,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         self.take_requests(context);
         self.write(context);
         self.keep_time(context);
-        self.metrics.in_flight.set(i64::try_from(self.core.owed()).unwrap_or(i64::MAX));
+        self.count_in_flight(self.core.owed());
         match self.core.death() {
             Some(death) => Poll::Ready(death),
             None => Poll::Pending,
@@ -152,9 +178,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     fn keep_time(&mut self, context: &mut Context<'_>) {
         while self.core.death().is_none() && self.poll_timer(context).is_ready() {
+            self.look_for_a_suspension();
             self.core.handle_timeout(now());
             self.deliver();
             self.write(context);
+        }
+    }
+
+    /// The timers run on a clock that stands still while the machine is suspended: another one tells how long that was.
+    fn look_for_a_suspension(&mut self) {
+        let suspended = suspended();
+        let slept = suspended.saturating_sub(self.suspended);
+        if slept >= SUSPENSION_MIN {
+            tracing::info!(epoch = %self.core.id(), ?slept, "this machine was suspended; the store is asked whether it is still there");
+            self.suspended = suspended;
+            self.core.woke_up(now());
+        }
+    }
+
+    /// Metrics are shared by the connections of a client, so each adds what it has more or less than before.
+    fn count_in_flight(&mut self, owed: usize) {
+        let owed = i64::try_from(owed).unwrap_or(i64::MAX);
+        if owed != self.counted_in_flight {
+            self.metrics.in_flight.inc_by(owed - self.counted_in_flight);
+            self.counted_in_flight = owed;
         }
     }
 
@@ -187,6 +234,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 }
                 Event::Expired(caller) => drop(caller.send(Delivery::Expired)),
                 Event::Ready(server) => self.ready = Some(server),
+                Event::Push(elements) => {
+                    if let Some(pushes) = &self.pushes {
+                        pushes.push(self.core.id(), elements);
+                    }
+                }
             }
         }
         if answers > 0 {
@@ -199,7 +251,10 @@ impl<S> Drop for Link<S> {
     fn drop(&mut self) {
         let death = self.core.death().unwrap_or(Death::Stopped);
         self.intake.close(death);
-        self.metrics.in_flight.set(0);
+        self.metrics.in_flight.dec_by(self.counted_in_flight);
+        if let Some(pushes) = &self.pushes {
+            pushes.died(self.core.id());
+        }
         for (caller, fate) in self.core.bury() {
             drop(caller.send(Delivery::Lost(fate, death)));
         }

@@ -5,8 +5,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use bowline_resp::Frame;
-
 use crate::error::{CallError, Death};
 
 /// One label.
@@ -31,7 +29,9 @@ pub struct Metrics {
     /// Attempts to connect that failed.
     pub connect_failures: Counter,
     deaths: Family<Label, Counter>,
-    /// 1 while there is a connection.
+    /// Connections whose predecessor the server could not end, so that commands of it may have run after it.
+    pub unfenced: Counter,
+    /// Connections that are up.
     pub up: Gauge,
     /// Answers that the server owes.
     pub in_flight: Gauge,
@@ -55,6 +55,7 @@ impl Metrics {
             connected: Counter::default(),
             connect_failures: Counter::default(),
             deaths: Family::default(),
+            unfenced: Counter::default(),
             up: Gauge::default(),
             in_flight: Gauge::default(),
             read_bytes: Counter::default(),
@@ -68,7 +69,7 @@ impl Metrics {
         self.deaths.get(&[("reason", label)]).map_or(0, |counter| counter.get())
     }
 
-    pub(crate) fn count_call(&self, outcome: &Result<Frame, CallError>) {
+    pub(crate) fn count_call<T>(&self, outcome: &Result<T, CallError>) {
         let counter = match outcome {
             Ok(_) => &self.answered,
             Err(CallError::Server(_)) => &self.server_errors,
@@ -94,7 +95,12 @@ impl Metrics {
             self.connect_failures.clone(),
         );
         registry.register("deaths", "Connections to the store that ended, by reason", self.deaths.clone());
-        registry.register("up", "Whether there is a connection to the store", self.up.clone());
+        registry.register(
+            "unfenced",
+            "Connections to the store whose predecessor it could not end",
+            self.unfenced.clone(),
+        );
+        registry.register("up", "Connections to the store that are up", self.up.clone());
         registry.register("in_flight", "Answers that the store owes", self.in_flight.clone());
         registry.register_with_unit(
             "read",

@@ -4,25 +4,18 @@
 //! published only after the server has been introduced, and each has an identity of its own, so that nothing that is said of a
 //! dead one can be taken for the living.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_identity::tls::{Connector, Stream};
 use bowline_model::Epoch;
 use bowline_rt::random;
-use bowline_rt::time::{now, sleep, timeout};
-use tokio::io::{AsyncRead, AsyncWrite};
+use bowline_rt::time::{now, sleep};
 use tokio::sync::watch;
 
-use crate::config::Config;
-use crate::epoch::EpochCore;
-use crate::error::{ConnectError, Death};
-use crate::handshake::ServerInfo;
+use crate::connect::{Connect, Dial, Established};
+use crate::handshake::{Predecessor, ServerInfo};
 use crate::intake::Intake;
 use crate::limits::{RECONNECT_PAUSE_MIN, STABLE_AFTER};
-use crate::link::Link;
-use crate::metrics::Metrics;
 
 /// Whether there is a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,27 +34,9 @@ pub enum Connection {
     },
 }
 
-/// How a fresh stream to the server is made.
-pub(crate) trait Dial: Send + Sync + 'static {
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send;
-
-    /// Makes one, within `limit`.
-    fn dial(&self, address: &str, limit: Duration) -> impl Future<Output = io::Result<Self::Stream>> + Send;
-}
-
-impl Dial for Connector {
-    type Stream = Stream;
-
-    async fn dial(&self, address: &str, limit: Duration) -> io::Result<Stream> {
-        self.connect(address, limit).await
-    }
-}
-
 /// The task. Dropping the receivers does not stop it; aborting it does.
 pub(crate) struct Reconnect<D> {
-    pub config: Config,
-    pub dial: D,
-    pub metrics: Metrics,
+    pub connect: Connect<D>,
     /// The intake of the living connection.
     pub intake: watch::Sender<Option<Arc<Intake>>>,
     pub connection: watch::Sender<Connection>,
@@ -70,19 +45,20 @@ pub(crate) struct Reconnect<D> {
 impl<D: Dial> Reconnect<D> {
     /// Runs until it is aborted.
     pub async fn run(self) {
-        let mut pause = Pause::new(self.config.settings.reconnect_pause_max);
+        let mut pause = Pause::new(self.connect.config.settings.reconnect_pause_max);
+        let mut predecessor = None;
         loop {
-            match self.establish().await {
-                Ok((mut link, intake, server)) => {
+            match self.connect.establish(predecessor.clone()).await {
+                Ok(established) => {
                     let since = now();
-                    let death = self.serve(&mut link, intake, server).await;
-                    self.mourn(link, death);
+                    predecessor = Some(established.server.connection_name());
+                    self.serve(established).await;
                     if now().saturating_duration_since(since) >= STABLE_AFTER {
                         pause.reset();
                     }
                 }
                 Err(error) => {
-                    self.metrics.connect_failures.inc();
+                    self.connect.metrics.connect_failures.inc();
                     self.down(&error.to_string());
                 }
             }
@@ -90,49 +66,34 @@ impl<D: Dial> Reconnect<D> {
         }
     }
 
-    /// Makes a connection and introduces itself.
-    async fn establish(&self) -> Result<(Link<D::Stream>, Arc<Intake>, ServerInfo), ConnectError> {
-        let settings = &self.config.settings;
-        let address = || self.config.address.clone();
-        let stream = self
-            .dial
-            .dial(&self.config.address, settings.connect_timeout)
-            .await
-            .map_err(|source| ConnectError::Connect { address: address(), source })?;
-        let intake = Arc::new(Intake::new(settings));
-        let core = EpochCore::new(random::epoch(), &self.config, now());
-        let mut link = Link::new(stream, core, intake.clone(), self.metrics.clone());
-        let limit = settings.handshake_timeout;
-        match timeout(limit, link.handshake()).await {
-            Err(_) => Err(ConnectError::Timeout { address: address(), limit }),
-            Ok(Ok(server)) => Ok((link, intake, server)),
-            Ok(Err(death)) => Err(match link.core().take_handshake_error() {
-                Some(refusal) => {
-                    ConnectError::Refused { address: address(), step: refusal.step, reason: refusal.reason }
-                }
-                None => ConnectError::Died { address: address(), death },
-            }),
+    /// Publishes a connection, serves it until its death, and buries it.
+    async fn serve(&self, established: Established<D::Stream>) {
+        let Established { mut link, intake, server, address } = established;
+        let metrics = &self.connect.metrics;
+        let epoch = intake.epoch();
+        tracing::info!(%epoch, address, version = server.version, "connected to the store");
+        if let Predecessor::Unfenced { reason } = &server.predecessor {
+            tracing::warn!(%epoch, address, reason, "the store cannot end the former connection: commands of it may still run");
+            metrics.unfenced.inc();
         }
-    }
-
-    async fn serve(&self, link: &mut Link<D::Stream>, intake: Arc<Intake>, server: ServerInfo) -> Death {
-        let epoch = link.core().id();
-        tracing::info!(%epoch, address = self.config.address, version = server.version, "connected to the store");
-        self.metrics.connected.inc();
-        self.metrics.up.set(1);
+        metrics.connected.inc();
+        metrics.up.inc();
         self.intake.send_replace(Some(intake));
         self.connection.send_replace(Connection::Up { epoch, server });
-        link.serve().await
-    }
-
-    /// Ends a connection that was up. Its callers are told before anybody else.
-    fn mourn(&self, mut link: Link<D::Stream>, death: Death) {
-        let epoch = link.core().id();
+        let death = tokio::select! {
+            biased;
+            death = link.serve() => death,
+            death = self.connect.target.left(&address) => {
+                link.core().die(death);
+                death
+            }
+        };
+        // Its callers are told before anybody else.
         drop(link);
         self.intake.send_replace(None);
-        self.metrics.up.set(0);
-        self.metrics.count_death(death);
-        tracing::warn!(%epoch, address = self.config.address, error = %Chain(&death), "lost the connection to the store");
+        metrics.up.dec();
+        metrics.count_death(death);
+        tracing::warn!(%epoch, address, error = %Chain(&death), "lost the connection to the store");
         self.connection.send_replace(Connection::Down { error: Some(Chain(&death).to_string()) });
     }
 

@@ -3,6 +3,8 @@
 //!
 //! A command that is not listed may have any reply, is not idempotent, and may be sent.
 
+use std::time::Duration;
+
 use bowline_resp::Frame;
 
 use crate::limits::NAME_BYTES_MAX;
@@ -12,7 +14,8 @@ use crate::limits::NAME_BYTES_MAX;
 pub struct Shape(u8);
 
 impl Shape {
-    const STATUS: Self = Self(1);
+    /// A status such as `OK` or `QUEUED`.
+    pub const STATUS: Self = Self(1);
     const STRING: Self = Self(1 << 1);
     const INTEGER: Self = Self(1 << 2);
     const NULL: Self = Self(1 << 3);
@@ -20,6 +23,8 @@ impl Shape {
     const OTHER: Self = Self(1 << 5);
     /// Any reply.
     pub const ANY: Self = Self(u8::MAX);
+    /// The reply of `EXEC`.
+    pub const LIST_OR_NULL: Self = Self::AGGREGATE.or(Self::NULL);
     /// The replies of `PING` and `ECHO`.
     pub const ECHO: Self = Self::STATUS.or(Self::STRING);
 
@@ -44,11 +49,13 @@ impl Shape {
     }
 }
 
-/// Why a command may not use a shared connection.
+/// Why a command may not use a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
     pub command: &'static str,
     pub why: &'static str,
+    /// A connection that one caller has to itself may carry it.
+    pub only_when_shared: bool,
 }
 
 /// What the arguments that are still to come may reveal.
@@ -60,31 +67,73 @@ pub enum Arguments {
     Subcommand(&'static [(&'static str, Refusal)]),
     /// `BLOCK` before `STREAMS`; the first `skip` arguments are something else.
     Blockable { skip: u8, refusal: Refusal },
+    /// The next one is a time of silence, and then nothing.
+    FirstIsTime(Unit),
+    /// The last one is a time of silence.
+    LastIsTime(Unit),
+}
+
+/// In what a time of silence is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    Seconds,
+    Milliseconds,
+}
+
+/// What an argument has revealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Revealed {
+    pub refusal: Option<Refusal>,
+    /// The time for which the server was asked to be silent.
+    pub blocks_for: Option<Duration>,
+}
+
+impl Unit {
+    /// 0 is for ever. What is no number is for the server to judge, which does so at once.
+    fn read(self, argument: &[u8]) -> Revealed {
+        let number = std::str::from_utf8(argument).ok().and_then(|text| text.parse::<f64>().ok());
+        let seconds = number.map(|number| match self {
+            Self::Seconds => number,
+            Self::Milliseconds => number / 1000.0,
+        });
+        let blocks_for = match seconds {
+            Some(0.0) => Duration::MAX,
+            Some(seconds) => Duration::try_from_secs_f64(seconds).unwrap_or_default(),
+            None => Duration::ZERO,
+        };
+        Revealed { refusal: None, blocks_for: Some(blocks_for) }
+    }
 }
 
 impl Arguments {
     /// Looks at the next argument.
-    pub fn next(&mut self, argument: &[u8]) -> Option<Refusal> {
+    pub fn next(&mut self, argument: &[u8]) -> Revealed {
+        let refused = |refusal| Revealed { refusal, blocks_for: None };
         match *self {
-            Self::Harmless => None,
-            Self::Subcommand(refused) => {
+            Self::Harmless => Revealed::default(),
+            Self::Subcommand(subcommands) => {
                 *self = Self::Harmless;
-                refused
-                    .iter()
-                    .find(|(name, _)| argument.eq_ignore_ascii_case(name.as_bytes()))
-                    .map(|(_, why)| *why)
+                let is_it = |(name, _): &&(&str, Refusal)| argument.eq_ignore_ascii_case(name.as_bytes());
+                refused(subcommands.iter().find(is_it).map(|(_, refusal)| *refusal))
             }
             Self::Blockable { skip: skip @ 1.., refusal } => {
                 *self = Self::Blockable { skip: skip - 1, refusal };
-                None
+                Revealed::default()
             }
             Self::Blockable { .. } if argument.eq_ignore_ascii_case(b"STREAMS") => {
                 *self = Self::Harmless;
-                None
+                Revealed::default()
             }
-            Self::Blockable { skip: 0, refusal } => {
-                argument.eq_ignore_ascii_case(b"BLOCK").then_some(refusal)
+            Self::Blockable { skip: 0, refusal } if argument.eq_ignore_ascii_case(b"BLOCK") => {
+                *self = Self::FirstIsTime(Unit::Milliseconds);
+                refused(Some(refusal))
             }
+            Self::Blockable { .. } => Revealed::default(),
+            Self::FirstIsTime(unit) => {
+                *self = Self::Harmless;
+                unit.read(argument)
+            }
+            Self::LastIsTime(unit) => unit.read(argument),
         }
     }
 }
@@ -116,45 +165,81 @@ impl Row {
     }
 }
 
-/// Commands that may not use a shared connection, under the reason why.
-const REFUSED: &[(&str, &[&str])] = &[
-    (
-        "its replies are not answers",
-        &["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE", "MONITOR"],
-    ),
-    ("it changes the protocol", &["HELLO", "RESET", "QUIT", "SYNC", "PSYNC", "REPLCONF"]),
-    ("it changes who everybody is", &["AUTH"]),
-    ("it changes the database of everybody", &["SELECT"]),
-    ("it changes what everybody's commands do", &["ASKING", "READONLY", "READWRITE"]),
-    ("everybody's commands would be part of it", &["MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH"]),
-    (
-        "it holds up everybody behind it",
-        &[
-            "BLPOP",
-            "BRPOP",
-            "BLMOVE",
-            "BRPOPLPUSH",
-            "BLMPOP",
-            "BZPOPMIN",
-            "BZPOPMAX",
-            "BZMPOP",
-            "WAIT",
-            "WAITAOF",
-        ],
-    ),
+const BLOCKS: &str = "it holds up everybody behind it; use a dedicated connection";
+
+/// A group of commands that may not use a connection.
+struct Refused {
+    why: &'static str,
+    only_when_shared: bool,
+    commands: &'static [&'static str],
+}
+
+const REFUSED: &[Refused] = &[
+    Refused {
+        why: "its replies are not answers; use a subscriber",
+        only_when_shared: false,
+        commands: &["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"],
+    },
+    Refused {
+        why: "it changes the protocol",
+        only_when_shared: false,
+        commands: &["HELLO", "RESET", "QUIT", "SYNC", "PSYNC", "REPLCONF", "MONITOR"],
+    },
+    Refused {
+        why: "it changes who everybody is; the configuration names the user",
+        only_when_shared: false,
+        commands: &["AUTH"],
+    },
+    Refused {
+        why: "it changes what the commands behind it answer; use a transaction",
+        only_when_shared: false,
+        commands: &["MULTI", "EXEC", "DISCARD"],
+    },
+    Refused {
+        why: "it changes the database of everybody; the URL names the database",
+        only_when_shared: true,
+        commands: &["SELECT"],
+    },
+    Refused {
+        why: "it changes what everybody's commands do",
+        only_when_shared: true,
+        commands: &["ASKING", "READONLY", "READWRITE"],
+    },
+    Refused {
+        why: "everybody's commands would be part of it; use a dedicated connection",
+        only_when_shared: true,
+        commands: &["WATCH", "UNWATCH"],
+    },
 ];
 
-const CLIENT: &[(&str, Refusal)] = &[
-    ("REPLY", Refusal { command: "CLIENT REPLY", why: "it changes the number of replies" }),
-    (
-        "TRACKING",
-        Refusal { command: "CLIENT TRACKING", why: "it makes the server send what nobody asked for" },
-    ),
-    ("CACHING", Refusal { command: "CLIENT CACHING", why: "it belongs to the command behind it" }),
+/// Commands that may leave the server silent for a time, with where that time stands.
+const BLOCKING: &[(&str, Arguments)] = &[
+    ("BLPOP", Arguments::LastIsTime(Unit::Seconds)),
+    ("BRPOP", Arguments::LastIsTime(Unit::Seconds)),
+    ("BRPOPLPUSH", Arguments::LastIsTime(Unit::Seconds)),
+    ("BLMOVE", Arguments::LastIsTime(Unit::Seconds)),
+    ("BZPOPMIN", Arguments::LastIsTime(Unit::Seconds)),
+    ("BZPOPMAX", Arguments::LastIsTime(Unit::Seconds)),
+    ("BLMPOP", Arguments::FirstIsTime(Unit::Seconds)),
+    ("BZMPOP", Arguments::FirstIsTime(Unit::Seconds)),
+    ("WAIT", Arguments::LastIsTime(Unit::Milliseconds)),
+    ("WAITAOF", Arguments::LastIsTime(Unit::Milliseconds)),
 ];
-const SCRIPT: &[(&str, Refusal)] =
-    &[("DEBUG", Refusal { command: "SCRIPT DEBUG", why: "it changes the protocol" })];
-const BLOCKS: &str = "it holds up everybody behind it";
+
+const fn never(command: &'static str, why: &'static str) -> Refusal {
+    Refusal { command, why, only_when_shared: false }
+}
+
+const fn blocks(command: &'static str) -> Refusal {
+    Refusal { command, why: BLOCKS, only_when_shared: true }
+}
+
+const CLIENT: &[(&str, Refusal)] = &[
+    ("REPLY", never("CLIENT REPLY", "it changes the number of replies")),
+    ("TRACKING", never("CLIENT TRACKING", "it makes the server send what nobody asked for")),
+    ("CACHING", never("CLIENT CACHING", "it belongs to the command behind it")),
+];
+const SCRIPT: &[(&str, Refusal)] = &[("DEBUG", never("SCRIPT DEBUG", "it changes the protocol"))];
 
 /// Finds what is known about the command `name`, in any case.
 pub fn look_up(name: &[u8]) -> Row {
@@ -163,14 +248,19 @@ pub fn look_up(name: &[u8]) -> Row {
     upper.copy_from_slice(name);
     upper.make_ascii_uppercase();
     let upper = &*upper;
-    known(upper).unwrap_or_else(|| Row { refusal: refusal(upper), ..Row::UNKNOWN })
+    known(upper).or_else(|| refused(upper)).or_else(|| blocking(upper)).unwrap_or(Row::UNKNOWN)
 }
 
-fn refusal(upper: &[u8]) -> Option<Refusal> {
-    REFUSED.iter().find_map(|&(why, commands)| {
+fn refused(upper: &[u8]) -> Option<Row> {
+    REFUSED.iter().find_map(|&Refused { why, only_when_shared, commands }| {
         let command = commands.iter().find(|command| command.as_bytes() == upper)?;
-        Some(Refusal { command, why })
+        Some(Row { refusal: Some(Refusal { command, why, only_when_shared }), ..Row::UNKNOWN })
     })
+}
+
+fn blocking(upper: &[u8]) -> Option<Row> {
+    let (command, arguments) = BLOCKING.iter().find(|(command, _)| command.as_bytes() == upper)?;
+    Some(Row { refusal: Some(blocks(command)), ..Row::with(*arguments) })
 }
 
 /// The commands that may be sent and of which something is known.
@@ -198,14 +288,8 @@ const fn known(upper: &[u8]) -> Option<Row> {
         | b"RPUSHX" | b"LPUSH" | b"LREM" | b"PUBLISH" => Row::write(Shape::INTEGER),
         b"CLIENT" => Row::with(Arguments::Subcommand(CLIENT)),
         b"SCRIPT" => Row::with(Arguments::Subcommand(SCRIPT)),
-        b"XREAD" => Row::with(Arguments::Blockable {
-            skip: 0,
-            refusal: Refusal { command: "XREAD BLOCK", why: BLOCKS },
-        }),
-        b"XREADGROUP" => Row::with(Arguments::Blockable {
-            skip: 3,
-            refusal: Refusal { command: "XREADGROUP BLOCK", why: BLOCKS },
-        }),
+        b"XREAD" => Row::with(Arguments::Blockable { skip: 0, refusal: blocks("XREAD BLOCK") }),
+        b"XREADGROUP" => Row::with(Arguments::Blockable { skip: 3, refusal: blocks("XREADGROUP BLOCK") }),
         _ => return None,
     })
 }

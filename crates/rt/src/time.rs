@@ -32,6 +32,14 @@ pub fn unix_time() -> Duration {
     imp::unix_time()
 }
 
+/// For how long this machine has been suspended since it started, during which [`now`] stood still. Only differences mean
+/// something. A process that was stopped (SIGSTOP) or starved was not suspended: its clock went on. In the simulator machines are
+/// never suspended.
+#[must_use]
+pub fn suspended() -> Duration {
+    imp::suspended()
+}
+
 /// Waits for `duration`. Cancel safe.
 pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
@@ -67,6 +75,15 @@ mod imp {
         // A clock before 1970 is a machine without a clock; zero keeps certificates invalid, which is what it should.
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
     }
+
+    pub fn suspended() -> Duration {
+        use rustix::time::{ClockId, clock_gettime};
+        // In this order: being interrupted between the two makes the difference larger by as little as that takes, not negative.
+        let awake = clock_gettime(ClockId::Monotonic);
+        let in_all = clock_gettime(ClockId::Boottime);
+        let since_start = |time: rustix::time::Timespec| Duration::try_from(time).unwrap_or_default();
+        since_start(in_all).saturating_sub(since_start(awake))
+    }
 }
 
 #[cfg(feature = "sim")]
@@ -75,5 +92,9 @@ mod imp {
 
     pub fn unix_time() -> Duration {
         turmoil::since_epoch().unwrap_or_default()
+    }
+
+    pub fn suspended() -> Duration {
+        Duration::ZERO
     }
 }

@@ -99,7 +99,7 @@ impl Driver for Design {
             while let Some(event) = core.poll_event(now) {
                 match event {
                     Event::Answer { caller: Some(key), frame, .. } => ends.push((key, End::Answered(frame))),
-                    Event::Answer { caller: None, .. } => {}
+                    Event::Answer { caller: None, .. } | Event::Push(_) => {}
                     Event::Expired(key) => ends.push((key, End::Unknown)),
                     Event::Ready(_) => self.is_ready = true,
                 }
@@ -129,7 +129,7 @@ impl Driver for Design {
         match core.poll_event(now) {
             Some(Event::Answer { caller, .. }) => caller,
             Some(Event::Expired(key)) => Some(key),
-            Some(Event::Ready(_)) | None => None,
+            Some(Event::Ready(_) | Event::Push(_)) | None => None,
         }
     }
 }

@@ -25,7 +25,7 @@ const STEPS_MAX: usize = 80;
 const BATCH_MAX: usize = 3;
 const BYTES_MAX: usize = 60;
 /// Requests and answers of an introduction.
-const INTRODUCTION_TURNS: usize = 3;
+const INTRODUCTION_TURNS: usize = 4;
 /// Enough for what is on its way, an end of the connection, and an introduction.
 const SETTLE_TURNS: usize = 10;
 const CALLERS: usize = 0;
@@ -242,9 +242,11 @@ impl<D: Driver> World<D> {
             b"HELLO" if self.protocol == Protocol::Resp2 => Frame::error("ERR unknown command `HELLO`"),
             b"HELLO" => Frame::Map(vec![
                 (Frame::bulk("proto"), Frame::Integer(3)),
+                (Frame::bulk("id"), Frame::Integer(7)),
                 (Frame::bulk("role"), Frame::bulk("master")),
             ]),
             b"INFO" => Frame::bulk("run_id:1\r\n"),
+            b"CLIENT" => Frame::Integer(7),
             b"PING" => Frame::Simple("PONG".into()),
             b"ECHO" => Frame::Bulk(request[1].clone()),
             _ => self.execute(&request[1]),
