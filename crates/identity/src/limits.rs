@@ -37,3 +37,45 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 /// A certificate that ends sooner than this is warned about when it is loaded.
 pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// Longest time from `created` to `expires` of a signature.
+pub const SIGNATURE_WINDOW_MAX: Duration = Duration::from_secs(300);
+
+/// A signature may have been created this far in the future, for signers whose clocks are a little ahead.
+pub const SIGNATURE_CLOCK_SKEW: Duration = Duration::from_secs(30);
+
+/// Longest `Signature`, `Signature-Input` or `Content-Digest` that is looked at, in bytes. Ours have about 300.
+pub const SIGNATURE_HEADER_BYTES_MAX: usize = 4096;
+
+/// Most members of such a header, and most parameters of one of them.
+pub const SIGNATURE_MEMBERS_MAX: usize = 16;
+
+/// Most components that one signature covers.
+pub const SIGNATURE_COMPONENTS_MAX: usize = 64;
+
+/// Longest text that is signed, in bytes; the values of all covered headers are in it.
+pub const SIGNATURE_BASE_BYTES_MAX: usize = 128 * 1024;
+
+/// Fewest characters of a nonce: 16 of base64 are 96 bits.
+pub const NONCE_CHARACTERS_MIN: usize = 16;
+
+/// Most characters of a nonce. It is remembered until its signature expires.
+pub const NONCE_CHARACTERS_MAX: usize = 64;
+
+/// Most missing components that a refusal names.
+pub const MISSING_COMPONENTS_SHOWN_MAX: usize = 8;
+
+/// Most keys in one file of signing keys.
+pub const SIGNING_KEYS_MAX: usize = 10_000;
+
+/// Longest id of a signing key, in bytes.
+pub const KEY_ID_BYTES_MAX: usize = 64;
+
+/// Longest namespace, in bytes.
+pub const NAMESPACE_BYTES_MAX: usize = 64;
+
+/// Shortest secret of HMAC-SHA256, in bytes: as many as its result has.
+pub const HMAC_SECRET_BYTES_MIN: usize = 32;
+
+/// Longest secret of HMAC-SHA256, in bytes. More than 64 add nothing.
+pub const HMAC_SECRET_BYTES_MAX: usize = 1024;
