@@ -12,6 +12,8 @@ use super::structured::is_token;
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 /// Headers with this beginning always change what a request means.
 const OWN_PREFIX: &str = "bowline-";
+/// Most characters that are shown of a component that is none of ours.
+const COMPONENT_SHOWN_MAX: usize = 64;
 /// Headers that change what a request means, beside our own and the digest.
 const MEANINGFUL: [HeaderName; 4] = [CONTENT_TYPE, CONTENT_ENCODING, IF_MATCH, IF_NONE_MATCH];
 /// Methods of requests that have a body, be it empty.
@@ -68,7 +70,7 @@ impl Component {
         match HeaderName::from_bytes(name.as_bytes()) {
             Ok(name) if plain => Ok(Self::Header(name)),
             _ if name.starts_with('@') => Err(Refusal::ComponentUnsupported {
-                component: name.escape_default().to_string(),
+                component: name.chars().take(COMPONENT_SHOWN_MAX).collect(),
                 problem: "of the parts of a request, @method, @authority, @path and @query are",
             }),
             _ => Err(Refusal::SignatureMalformed(

@@ -166,7 +166,7 @@ impl Keys {
     }
 
     /// The key with this id.
-    pub(super) fn key(&self, id: &str) -> Option<Arc<Key>> {
-        self.table.load().get(id).cloned()
+    pub(super) fn key(&self, id: &KeyId) -> Option<Arc<Key>> {
+        self.table.load().get(id.as_str()).cloned()
     }
 }

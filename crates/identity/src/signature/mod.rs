@@ -40,6 +40,9 @@ pub use verify::{Policy, Verified};
 pub use words::{KeyId, Namespace, WordError};
 
 #[cfg(test)]
+#[path = "property_tests.rs"]
+mod property_tests;
+#[cfg(test)]
 #[path = "rfc_tests.rs"]
 mod rfc_tests;
 #[cfg(test)]

@@ -50,7 +50,7 @@ pub enum Refusal {
     ParameterMissing(&'static str),
     /// No key has this id.
     #[error("no key is called {0}: is it in the file of keys, and was that read again?")]
-    KeyUnknown(String),
+    KeyUnknown(Arc<str>),
     /// The key is not valid yet, or not any more.
     #[error("the key {0} is not valid now")]
     KeyNotValidNow(Arc<str>),

@@ -110,7 +110,7 @@ fn the_vectors_verify_and_are_signed_alike() {
 
         let signing = SigningKey::parse("test", vector.key).unwrap();
         let keys = Keys::from_toml("test", KEYS).unwrap();
-        let key = keys.key(signing.id().as_str()).unwrap();
+        let key = keys.key(signing.id()).unwrap();
         assert!(key.material.verifies(base.as_bytes(), &signed.signature));
         assert!(!key.material.verifies(base.replace("20 Apr", "21 Apr").as_bytes(), &signed.signature));
         let again = format!(":{}:", encoding::encode(&signing.signature_of(&base)));

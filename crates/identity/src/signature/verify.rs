@@ -9,7 +9,7 @@ use super::digest::ContentDigest;
 use super::keys::Keys;
 use super::refusal::Refusal;
 use super::structured::Bare;
-use super::words::Namespace;
+use super::words::{KeyId, Namespace, WordError};
 use crate::limits::{
     NONCE_CHARACTERS_MAX, NONCE_CHARACTERS_MIN, SIGNATURE_CLOCK_SKEW, SIGNATURE_HEADER_BYTES_MAX,
     SIGNATURE_WINDOW_MAX,
@@ -76,9 +76,7 @@ impl Keys {
     pub fn verify(&self, request: &RequestParts<'_>, unix_now: Duration) -> Result<Verified, Refusal> {
         let signed = Signed::from_headers(request.headers)?;
         let parameters = Known::of(&signed.input)?;
-        let key = self
-            .key(parameters.key)
-            .ok_or_else(|| Refusal::KeyUnknown(parameters.key.escape_default().to_string()))?;
+        let key = self.key(&parameters.key).ok_or_else(|| Refusal::KeyUnknown(parameters.key.shared()))?;
         if !key.is_valid_at(unix_now) {
             return Err(Refusal::KeyNotValidNow(key.id.shared()));
         }
@@ -132,7 +130,7 @@ struct Known<'a> {
     created: i64,
     expires: i64,
     nonce: &'a str,
-    key: &'a str,
+    key: KeyId,
     algorithm: Option<&'a str>,
 }
 
@@ -179,7 +177,11 @@ impl<'a> Known<'a> {
             created: created.ok_or(Refusal::ParameterMissing("created"))?,
             expires: expires.ok_or(Refusal::ParameterMissing("expires"))?,
             nonce,
-            key: key.ok_or(Refusal::ParameterMissing("keyid"))?,
+            // Not repeated if it is none: it may be a secret in the wrong place.
+            key: key
+                .ok_or(Refusal::ParameterMissing("keyid"))?
+                .parse()
+                .map_err(|error: WordError| malformed(&error.to_string()))?,
             algorithm,
         })
     }

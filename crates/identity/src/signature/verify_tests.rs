@@ -13,7 +13,7 @@ const NOW: Duration = Duration::from_secs(1_800_000_000);
 const NONCE: &str = "0123456789abcdef";
 
 /// A request that can be signed, changed and checked.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct Sample {
     pub method: String,
     pub authority: String,
@@ -229,6 +229,7 @@ fn malformed_signatures_are_refused_by_their_word() {
         ("created=1800000000", "created=9999999999999999", "signature_malformed"),
         ("keyid=\"orders-1\"", "keyid=orders-1", "signature_malformed"),
         ("keyid=\"orders-1\"", "keyid=\"orders-2\"", "key_unknown"),
+        ("keyid=\"orders-1\"", "keyid=\"a b\"", "signature_malformed"),
         ("alg=\"ed25519\"", "alg=\"hmac-sha256\"", "algorithm_mismatch"),
         ("tag=\"bowline\"", "tag=\"other\"", "tag_mismatch"),
         (";tag=\"bowline\"", ";x=1", "signature_malformed"),
