@@ -9,11 +9,14 @@
 //! - [`peers`]: redis-server and nginx.
 //! - [`zone`]: a store, gateways and an agent, wired up.
 //! - [`http`] and [`load`]: clients.
+//! - [`proxy`]: a proxy for TCP that goes wrong on purpose.
+//! - [`driver`]: the gate of the driver against a real redis-server.
 //! - [`wait`]: predicates with bounds.
 //!
-//! It knows Bowline only as its users do: flags, configuration files, ports, logs. It shares no code with what it
-//! tests but the seam for sockets and timers.
+//! It knows Bowline only as its users do: flags, configuration files, ports, logs, and the public interface of the driver.
+//! It shares no code with what it tests but the seam for sockets and timers.
 
+pub mod driver;
 pub mod http;
 pub mod limits;
 pub mod load;
@@ -21,5 +24,6 @@ pub mod peers;
 pub mod ports;
 pub mod process;
 pub mod program;
+pub mod proxy;
 pub mod wait;
 pub mod zone;

@@ -23,3 +23,24 @@ pub const LOAD_PAUSE: Duration = Duration::from_millis(5);
 
 /// Lines of its log that a process prints when its test fails.
 pub const LOG_LINES_MAX: usize = 60;
+
+/// Bytes that the proxy reads at once.
+pub const PROXY_READ_BYTES: usize = 16 * 1024;
+
+/// Lines that the proxy remembers of what it did.
+pub const PROXY_HISTORY_MAX: usize = 200;
+
+/// Violations of one run that are kept.
+pub const VIOLATIONS_MAX: usize = 20;
+
+/// A call may end this much after its deadline, beyond what the runtime itself was late.
+pub const LATENESS_MAX: Duration = Duration::from_millis(100);
+
+/// Calls succeed again within this after a fault is healed, and after a stopped server goes on.
+pub const RECOVERY_MAX: Duration = Duration::from_secs(1);
+
+/// With 100 000 callers on a small machine, a call may end this much after its deadline: they wake up one after the other.
+pub const BOUNDS_LATENESS_MAX: Duration = Duration::from_secs(2);
+
+/// Memory that a later wave of callers may need beyond the first: what the allocator has not given back.
+pub const MEMORY_GROWTH_MAX: u64 = 32 * 1024 * 1024;

@@ -24,6 +24,17 @@ pub const PAGE: &str = "<p>a page from behind the agent</p>\n";
 /// # Panics
 /// If it does not become ready.
 pub async fn redis(directory: &Path, address: SocketAddr) -> Result<Process> {
+    redis_with(directory, address, &[]).await
+}
+
+/// As [`redis`], with more arguments.
+///
+/// # Errors
+/// It is not installed.
+///
+/// # Panics
+/// If it does not become ready.
+pub async fn redis_with(directory: &Path, address: SocketAddr, arguments: &[&str]) -> Result<Process> {
     let port = address.port().to_string();
     let mut command = Command::new(find("redis-server")?);
     command.current_dir(directory).args([
@@ -36,6 +47,7 @@ pub async fn redis(directory: &Path, address: SocketAddr) -> Result<Process> {
         "--appendonly",
         "no",
     ]);
+    command.args(arguments);
     let process = Process::start(directory, "redis", &mut command)?;
     wait_until("redis listens", || async { net::connect(address, ANSWER_MAX).await.is_ok() }).await;
     Ok(process)

@@ -144,9 +144,13 @@ impl Drop for Process {
         // Either may fail because it is gone already, which is what is wanted.
         drop(self.child.kill());
         drop(self.child.wait());
-        // Outside of a story nobody asks for it.
-        let _ = ENDED.try_with(|ended| ended.borrow_mut().push(end_of_log(&self.name, &self.log())));
+        tell(end_of_log(&self.name, &self.log()));
     }
+}
+
+/// Keeps a text for the end of this story, if it fails. Outside of a story nobody asks for it.
+pub(crate) fn tell(text: String) {
+    let _ = ENDED.try_with(|ended| ended.borrow_mut().push(text));
 }
 
 tokio::task_local! {
