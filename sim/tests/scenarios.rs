@@ -19,6 +19,11 @@ fn echo_comes_back_after_any_faults() {
 }
 
 #[test]
+fn no_answer_of_the_driver_reaches_anothers_call() {
+    check("driver");
+}
+
+#[test]
 fn the_registry_converges_after_any_faults() {
     check("registry");
 }

@@ -1,5 +1,6 @@
 //! What can be simulated.
 
+mod driver;
 mod echo;
 mod registry;
 
@@ -16,4 +17,4 @@ pub struct Scenario {
 }
 
 /// Every scenario, the simplest first.
-pub const ALL: &[Scenario] = &[echo::SCENARIO, registry::SCENARIO];
+pub const ALL: &[Scenario] = &[echo::SCENARIO, driver::SCENARIO, registry::SCENARIO];
