@@ -4,6 +4,7 @@
 //! the defaults. clap does the first half; [`roles`] lays the result over the file.
 
 pub mod roles;
+pub mod signing;
 pub mod tools;
 
 use std::collections::BTreeMap;
@@ -73,6 +74,10 @@ pub enum Command {
     Ca(tools::CaFlags),
     /// Create tokens for agents and clients
     Token(tools::TokenFlags),
+    /// Sign an HTTP request, for curl
+    Sign(signing::SignFlags),
+    /// Create keys that sign requests
+    SignKey(signing::SignKeyFlags),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  bowline completions bash > /etc/bash_completion.d/bowline")]
     Completions {
@@ -187,6 +192,16 @@ mod tests {
         check("bowline token new --agent edge-1", true);
         check("bowline token new", false);
         check("bowline token new --agent a --client b", false);
+        check("bowline sign --key a.key http://127.0.0.1/a", true);
+        check("bowline sign --key a.key -X PUT --data {} -H a:b -H c:d http://127.0.0.1/a", true);
+        check("bowline sign --key a.key --data-file - --valid-for 5m --output json http://127.0.0.1/a", true);
+        check("bowline sign --key a.key --data a --data-file b http://127.0.0.1/a", false);
+        check("bowline sign --key a.key", false);
+        check("bowline sign http://127.0.0.1/a", false);
+        check("bowline sign-key new --id a --namespace b --algorithm hmac-sha256", true);
+        check("bowline sign-key new --id a", false);
+        check("bowline sign-key new --id a --namespace {b}", false);
+        check("bowline sign-key new --id a --namespace b --algorithm rsa", false);
         check("bowline completions zsh", true);
         check("bowline version", true);
         check("bowline", false);

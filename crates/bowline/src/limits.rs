@@ -22,3 +22,10 @@ pub const OPEN_FILES_MIN: u64 = 8_192;
 
 /// How long `forward --stdio` waits for more input when the service has ended.
 pub const INPUT_SILENCE_MAX: Duration = Duration::from_millis(500);
+
+/// Largest body that `sign` reads, in bytes.
+pub const SIGNED_BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Longest body that `sign` writes into a configuration of curl, in bytes; curl before 8.0 reads lines of 100 KiB. A
+/// longer one has to be in a file.
+pub const INLINE_BODY_BYTES_MAX: usize = 48 * 1024;

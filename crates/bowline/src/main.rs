@@ -13,6 +13,7 @@ mod limits;
 mod log;
 mod pki;
 mod roles;
+mod sign;
 mod signal;
 mod status;
 mod stdio;
@@ -78,6 +79,10 @@ fn run(cli: Cli, origins: &Origins) -> Result<(), Failure> {
         Command::Ca(flags) => edge::print(&pki::authority(flags.command)?),
         Command::Token(flags) => match flags.command {
             cli::tools::TokenCommand::New(flags) => edge::print(&pki::new_token(&flags)?),
+        },
+        Command::Sign(flags) => edge::print(&sign::run(&flags)?),
+        Command::SignKey(flags) => match flags.command {
+            cli::signing::SignKeyCommand::New(flags) => edge::print(&pki::new_signing_key(&flags)?),
         },
         Command::Completions { shell } => {
             let mut script = Vec::new();

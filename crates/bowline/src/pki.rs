@@ -1,4 +1,4 @@
-//! `bowline ca` and `bowline token`: making the files that prove who is who.
+//! `bowline ca`, `bowline token` and `bowline sign-key`: making the files that prove who is who.
 //!
 //! Nothing is overwritten unless that was asked for, and what is secret is written so that only its owner can read it.
 
@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use bowline_identity::Identity;
 use bowline_identity::ca::{Authority, Former, Request};
+use bowline_identity::signature::{Keys, SigningKey};
 use bowline_identity::token::{Holder, Token};
 
+use crate::cli::signing::NewSignKeyFlags;
 use crate::cli::tools::{CaCommand, Holder as Kind, IssueFlags, NewTokenFlags};
 use crate::edge;
 use crate::exit::Failure;
@@ -20,6 +22,8 @@ const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 const SECRET_MODE: u32 = 0o600;
 /// Mode of a file without one.
 const PUBLIC_MODE: u32 = 0o644;
+/// Mode of a file that others may append to, too, if the umask lets them.
+const SHARED_MODE: u32 = 0o666;
 
 /// Runs `bowline ca` and returns what to print.
 pub fn authority(command: CaCommand) -> Result<String, Failure> {
@@ -182,10 +186,32 @@ pub fn new_token(flags: &NewTokenFlags) -> Result<String, Failure> {
         None => secret,
     };
     match &flags.append {
-        Some(file) => append(file, &format!("\n{entry}"))?,
+        Some(file) => append(file, &format!("\n{entry}"), SHARED_MODE)?,
         None => edge::say(&format!("# for the tokens_file of every gateway\n{entry}")),
     }
     Ok(printed)
+}
+
+/// Runs `bowline sign-key new` and returns what to print: the lines for the server, unless they went to a file.
+pub fn new_signing_key(flags: &NewSignKeyFlags) -> Result<String, Failure> {
+    let key = SigningKey::generate(flags.id.clone(), flags.algorithm.into());
+    let entry = key.table_entry(&flags.namespace);
+    if let Some(table) = flags.append.as_ref().filter(|table| table.exists()) {
+        // A table that would be refused, because of a key of the same id perhaps, is not made worse.
+        let before = edge::read_text(table)?;
+        Keys::from_toml(&table.display().to_string(), &format!("{before}\n{}", *entry)).map_err(usage)?;
+    }
+    let file = flags.file.clone().unwrap_or_else(|| PathBuf::from(format!("{}.key", flags.id)));
+    write_new(&file, &key.to_toml(), SECRET_MODE)?;
+    edge::say(&format!("wrote {} (secret: for whoever signs, with `bowline sign --key`)", file.display()));
+    match &flags.append {
+        Some(table) => {
+            // With hmac-sha256 the table has the secret as well.
+            append(table, &format!("\n{}", *entry), SECRET_MODE)?;
+            Ok(String::new())
+        }
+        None => Ok(entry.to_string()),
+    }
 }
 
 /// Writes a file that must not exist yet.
@@ -200,11 +226,14 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<()> {
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn append(path: &Path, text: &str) -> Result<()> {
+/// Appends to a file, or begins one with this mode.
+fn append(path: &Path, text: &str, mode: u32) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = std::fs::OpenOptions::new();
     let mut file = options
         .append(true)
         .create(true)
+        .mode(mode)
         .open(path)
         .with_context(|| format!("cannot open {}", path.display()))?;
     file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
@@ -215,6 +244,8 @@ mod tests {
     use bowline_identity::token::TokenTable;
 
     use super::*;
+    use crate::cli::signing::Algorithm as SignAlgorithm;
+    use crate::cli::signing::NewSignKeyFlags;
     use crate::cli::tools::TokenHolder;
 
     fn flags(kind: Kind, name: &str, dir: &Path) -> IssueFlags {
@@ -322,5 +353,34 @@ mod tests {
         let secret = std::fs::read_to_string(folder.path().join("ops.token")).expect("a file");
         assert_eq!(table.client(secret.trim()).as_deref(), Some("ops"));
         assert!(matches!(new_token(&new(None, Some("o p s"))), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn signing_keys_are_appended_to_a_table_that_reads_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, table) = (folder.path().join("a.key"), folder.path().join("keys.toml"));
+        let new = |id: &str, algorithm, append: bool| NewSignKeyFlags {
+            id: id.parse().expect("an id"),
+            namespace: "orders".parse().expect("a namespace"),
+            algorithm,
+            file: Some(folder.path().join(format!("{id}.key"))),
+            append: append.then(|| table.clone()),
+        };
+        let printed = new_signing_key(&new("a", SignAlgorithm::HmacSha256, false)).expect("written");
+        assert_eq!(Keys::from_toml("printed", &printed).expect("keys").len(), 1);
+        assert_eq!(mode_of(&file) & 0o777, 0o600);
+        SigningKey::from_file(&file).expect("a key");
+        let again = new_signing_key(&new("a", SignAlgorithm::Ed25519, true)).expect_err("there already");
+        assert!(again.to_string().contains("a file that is there is never overwritten"), "{again}");
+        assert!(!table.exists(), "nothing was done");
+        for id in ["b", "c"] {
+            assert_eq!(new_signing_key(&new(id, SignAlgorithm::HmacSha256, true)).expect("written"), "");
+        }
+        assert_eq!(mode_of(&table) & 0o777, 0o600);
+        assert_eq!(Keys::from_file(&table).expect("keys").len(), 2);
+        std::fs::remove_file(folder.path().join("b.key")).expect("removed");
+        let twice = new_signing_key(&new("b", SignAlgorithm::Ed25519, true)).expect_err("the id is taken");
+        assert!(twice.to_string().contains("an earlier key has the same id"), "{twice}");
+        assert!(!folder.path().join("b.key").exists(), "nothing was done");
     }
 }
