@@ -31,6 +31,15 @@ pub const IDLE_TUNNELS: u64 = 2;
 /// Quiet time before memory is read, in which buffers of the start are given back.
 pub const SETTLE: Duration = Duration::from_secs(2);
 
+/// Callers that share the one connection of the driver benchmark.
+pub const DRIVER_TASKS: [usize; 3] = [1, 64, 1024];
+
+/// Callers while allocations are counted.
+pub const DRIVER_TASKS_ALLOCATIONS: usize = 64;
+
+/// CPUs of the driver benchmark: one for the client, one for the server.
+pub const DRIVER_CPUS: usize = 2;
+
 impl Effort {
     /// Rounds of every figure; the report has the median.
     pub const fn rounds(self) -> usize {
@@ -45,6 +54,22 @@ impl Effort {
         match self {
             Self::Quick => Duration::from_millis(400),
             Self::Full => Duration::from_secs(2),
+        }
+    }
+
+    /// Rounds of the driver benchmark, which has thirty samples in each.
+    pub const fn driver_rounds(self) -> usize {
+        match self {
+            Self::Quick => 2,
+            Self::Full => 3,
+        }
+    }
+
+    /// Warm-up and measured time of one sample of a driver.
+    pub const fn driver_times(self) -> (Duration, Duration) {
+        match self {
+            Self::Quick => (Duration::from_millis(150), Duration::from_millis(500)),
+            Self::Full => (Duration::from_millis(500), Duration::from_secs(2)),
         }
     }
 

@@ -6,10 +6,12 @@
 //!
 //! - [`tunnel`]: throughput and requests/s through gateway and agent, beside the direct connection and `rathole`.
 //! - [`memory`]: what an idle agent costs a gateway.
+//! - [`driver`]: the Redis driver beside three others, on one connection.
 //! - [`store`]: `bowline store` beside `redis-server`, by `redis-benchmark`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
 
+mod driver;
 mod limits;
 mod memory;
 mod program;
@@ -28,7 +30,7 @@ use report::Report;
 #[derive(Debug, Parser)]
 #[command(name = "bowline-bench", bin_name = "cargo xtask bench")]
 struct Arguments {
-    /// `tunnel`, `memory` or `store`; without a name all of them.
+    /// `tunnel`, `memory`, `store` or `driver`; without a name all of them.
     name: Option<String>,
     /// At most a minute a name; the figures scatter more.
     #[arg(long)]
@@ -53,7 +55,7 @@ pub enum Effort {
     Full,
 }
 
-const NAMES: [&str; 3] = ["tunnel", "memory", "store"];
+const NAMES: [&str; 4] = ["tunnel", "memory", "store", "driver"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -87,6 +89,7 @@ async fn measure(name: &str, effort: Effort) -> Result<Report> {
     match name {
         "tunnel" => tunnel::measure(effort).await,
         "memory" => memory::measure(effort).await,
+        "driver" => driver::measure(effort).await,
         _ => store::measure(effort).await,
     }
 }

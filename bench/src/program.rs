@@ -10,7 +10,15 @@ use anyhow::{Context, Result, ensure};
 /// # Errors
 /// It was not built.
 pub fn bowline() -> Result<PathBuf> {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/bowline");
+    built("release/bowline")
+}
+
+/// What `cargo xtask bench` has built as `path`, which begins with the profile.
+///
+/// # Errors
+/// It was not built.
+pub fn built(path: &str) -> Result<PathBuf> {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").join(path);
     ensure!(program.is_file(), "{} is missing; cargo xtask bench builds it", program.display());
     Ok(program)
 }

@@ -49,10 +49,14 @@ pub struct Incident {
     runs: Option<u64>,
 }
 
+/// Builds the Redis drivers that are compared, all with the same profile.
+const DRIVER_BUILD: [&str; 6] =
+    ["build", "--quiet", "--profile", "driver", "--package", "bowline-bench-driver"];
+
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// `tunnel`, `memory` or `store`.
+    /// `tunnel`, `memory`, `store` or `driver`.
     name: Option<String>,
     /// At most a minute a name, for a first look; the figures scatter more.
     #[arg(long)]
@@ -127,6 +131,9 @@ pub fn bench(arguments: &Bench) -> Result<()> {
     run(cargo("").args(["build", "--quiet", "--release", "--package", "bowline"]))?;
     if arguments.name.as_deref().is_none_or(|name| name == "tunnel") {
         tools::install_rathole();
+    }
+    if arguments.name.as_deref().is_none_or(|name| name == "driver") {
+        run(cargo_sharing_target("bench").args(DRIVER_BUILD))?;
     }
     let mut command = cargo_sharing_target("bench");
     command.args(["run", "--quiet", "--release", "--"]);

@@ -2,6 +2,5 @@
 
 pub mod proto;
 pub mod resp;
-pub mod signature;
 pub mod text;
 pub mod words;

@@ -55,9 +55,14 @@ impl Signed {
 }
 
 impl Input {
-    /// Appends the value of `Signature-Input` without its label, which is also the last line of the base.
-    pub fn write(&self, out: &mut String) {
-        structured::write_list(out, self.components.iter().map(Component::name), &self.parameters);
+    /// The value of `Signature-Input` without its label, which is also the last line of the base.
+    pub fn text(&self) -> String {
+        let none = Parameters::new();
+        let names: Vec<Bare> =
+            self.components.iter().map(|component| Bare::Text(component.name().to_owned())).collect();
+        let mut text = String::new();
+        structured::write_list(&mut text, names.iter().map(|name| (name, &none)), &self.parameters);
+        text
     }
 
     /// The text that is signed.
@@ -75,7 +80,7 @@ impl Input {
             }
         }
         base.push_str("\"@signature-params\": ");
-        self.write(&mut base);
+        base.push_str(&self.text());
         Ok(base)
     }
 }
