@@ -28,6 +28,8 @@ pub const ALL: &[Target] = &[
     targets::text::CONFIG_TOML,
     targets::text::CONFIG_VALUES,
     targets::text::TOKEN_TABLE,
+    targets::signature::SIGNATURE_HEADERS,
+    targets::signature::SIGNING_KEYS,
 ];
 
 /// Feeds the target called `name`.

@@ -2,5 +2,6 @@
 
 pub mod proto;
 pub mod resp;
+pub mod signature;
 pub mod text;
 pub mod words;

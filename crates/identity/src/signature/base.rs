@@ -55,14 +55,9 @@ impl Signed {
 }
 
 impl Input {
-    /// The value of `Signature-Input` without its label, which is also the last line of the base.
-    pub fn text(&self) -> String {
-        let none = Parameters::new();
-        let names: Vec<Bare> =
-            self.components.iter().map(|component| Bare::Text(component.name().to_owned())).collect();
-        let mut text = String::new();
-        structured::write_list(&mut text, names.iter().map(|name| (name, &none)), &self.parameters);
-        text
+    /// Appends the value of `Signature-Input` without its label, which is also the last line of the base.
+    pub fn write(&self, out: &mut String) {
+        structured::write_list(out, self.components.iter().map(Component::name), &self.parameters);
     }
 
     /// The text that is signed.
@@ -80,7 +75,7 @@ impl Input {
             }
         }
         base.push_str("\"@signature-params\": ");
-        base.push_str(&self.text());
+        self.write(&mut base);
         Ok(base)
     }
 }

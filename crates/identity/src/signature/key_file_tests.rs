@@ -77,6 +77,14 @@ fn a_wrong_file_is_refused_with_the_line() {
 }
 
 #[test]
+fn the_documented_file_is_right() {
+    let document = include_str!("../../../../docs/security.md");
+    let (_, file) = document.split_once("# signing-keys.toml\n").unwrap();
+    let (file, _) = file.split_once("```").unwrap();
+    assert_eq!(Keys::from_toml("security.md", file).unwrap().len(), 1);
+}
+
+#[test]
 fn a_file_has_its_bounds() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.toml");

@@ -198,7 +198,9 @@ impl SigningKey {
         let input = Input { components, parameters: self.parameters(options)? };
         let base = input.base(&RequestParts { headers: &headers, ..*request })?;
         let signature = encoding::encode(&self.secret.sign(base.as_bytes()));
-        added.push((SIGNATURE_INPUT, value(&format!("{LABEL}={}", input.text()))));
+        let mut described = format!("{LABEL}=");
+        input.write(&mut described);
+        added.push((SIGNATURE_INPUT, value(&described)));
         added.push((SIGNATURE, value(&format!("{LABEL}=:{signature}:"))));
         Ok(added)
     }

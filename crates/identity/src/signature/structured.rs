@@ -238,19 +238,18 @@ pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Appends an inner list in the one way that RFC 9651 writes it.
+/// Appends an inner list of texts without parameters, in the one way that RFC 9651 writes it.
 pub(super) fn write_list<'a>(
     out: &mut String,
-    items: impl Iterator<Item = (&'a Bare, &'a Parameters)>,
+    texts: impl Iterator<Item = &'a str>,
     parameters: &Parameters,
 ) {
     out.push('(');
-    for (index, (bare, of_item)) in items.enumerate() {
+    for (index, text) in texts.enumerate() {
         if index > 0 {
             out.push(' ');
         }
-        write_bare(out, bare);
-        write_parameters(out, of_item);
+        write_text(out, text);
     }
     out.push(')');
     write_parameters(out, parameters);
@@ -273,16 +272,7 @@ pub(super) fn write_bare(out: &mut String, bare: &Bare) {
         Bare::Integer(value) => {
             write!(out, "{value}").expect("a string takes everything");
         }
-        Bare::Text(text) => {
-            out.push('"');
-            for character in text.chars() {
-                if matches!(character, '"' | '\\') {
-                    out.push('\\');
-                }
-                out.push(character);
-            }
-            out.push('"');
-        }
+        Bare::Text(text) => write_text(out, text),
         Bare::Token(token) => out.push_str(token),
         Bare::Bytes(bytes) => {
             out.push(':');
@@ -291,6 +281,17 @@ pub(super) fn write_bare(out: &mut String, bare: &Bare) {
         }
         Bare::Boolean(value) => out.push_str(if *value { "?1" } else { "?0" }),
     }
+}
+
+fn write_text(out: &mut String, text: &str) {
+    out.push('"');
+    for character in text.chars() {
+        if matches!(character, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(character);
+    }
+    out.push('"');
 }
 
 #[cfg(test)]

@@ -17,12 +17,32 @@ fn again(text: &str) -> Result<String, String> {
                 write_bare(&mut out, &bare);
                 write_parameters(&mut out, &parameters);
             }
+            Member::List(items, parameters) if items.iter().all(is_plain) => {
+                let texts = items.iter().map(|(bare, _)| match bare {
+                    Bare::Text(text) => text.as_str(),
+                    other => panic!("{other:?} is plain"),
+                });
+                write_list(&mut out, texts, &parameters);
+            }
             Member::List(items, parameters) => {
-                write_list(&mut out, items.iter().map(|(bare, of_item)| (bare, of_item)), &parameters);
+                let items: Vec<String> = items.iter().map(written).collect();
+                out.push_str(&format!("({})", items.join(" ")));
+                write_parameters(&mut out, &parameters);
             }
         }
     }
     Ok(out)
+}
+
+fn is_plain((bare, parameters): &Item) -> bool {
+    matches!(bare, Bare::Text(_)) && parameters.is_empty()
+}
+
+fn written((bare, parameters): &Item) -> String {
+    let mut out = String::new();
+    write_bare(&mut out, bare);
+    write_parameters(&mut out, parameters);
+    out
 }
 
 fn check(text: &str, expected: &str) {
