@@ -53,6 +53,8 @@ pub enum Fault {
     /// Nothing comes any more, from a random byte on. All of it comes when the fault is healed, even if by then the other end
     /// has gone: bytes that the client had sent still reach the server.
     Stall,
+    /// As [`Fault::Stall`], for the connections with a number below this one, from 0. Newer ones work.
+    StallOld(u64),
     /// Half-open: the connections that there are take bytes and are silent for good, whatever is healed. New ones work.
     Hold,
     /// Every connection ends after a number of bytes that is drawn below this one.
@@ -294,15 +296,15 @@ impl Pump {
                     bytes.len()
                 }
                 Some(Fault::Fragment(most)) => self.random.random_range(1..=most).min(bytes.len()),
-                Some(Fault::Stall) => self.random.random_range(0..bytes.len()),
+                Some(Fault::StallOld(newest)) if self.number >= newest => bytes.len(),
+                Some(Fault::Stall | Fault::StallOld(_)) => self.random.random_range(0..bytes.len()),
                 Some(Fault::Cut(within, _)) => self.until_cut(within, bytes.len()),
             };
             self.write(&bytes[..count]).await;
             bytes = &bytes[count..];
-            if fault == Some(Fault::Stall) {
+            if !bytes.is_empty() && matches!(fault, Some(Fault::Stall | Fault::StallOld(_))) {
                 let direction = self.direction;
-                let is_over = |plan: &Plan| plan.of(direction) != Some(Fault::Stall);
-                drop(self.plan.wait_for(is_over).await);
+                drop(self.plan.wait_for(|plan| plan.of(direction) != fault).await);
             }
             if let Some(Fault::Cut(_, end)) = fault.filter(|_| self.left == Some(0)) {
                 let Self { number, direction, passed_bytes, .. } = self;

@@ -5,7 +5,7 @@ use std::process::Command as Program;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bowline_redis::{Client, Command, Config, Connection, Settings};
+use bowline_redis::{CallError, Client, Command, Config, Connection, Settings};
 use bowline_rt::time::now;
 use bowline_torture::driver::sleeper::READY;
 use bowline_torture::driver::storm::{Arena, Family, Storm, impatient};
@@ -85,6 +85,30 @@ async fn a_half_open_connection_that_is_idle() {
         let bound = settings.probe_interval + settings.silence_max + RECOVERY_MAX;
         ensure!(started.elapsed() <= bound, "{:?}, bound {bound:?}", started.elapsed());
         arena.client.call(Command::new("PING")).await?;
+        Ok(())
+    })
+    .await;
+}
+
+/// What the old connection had sent and the server had not read comes late, when the new one has long been in use. The new one
+/// has made sure that it runs no more (CLIENT KILL), and so the newer write stands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_write_does_not_run_after_a_new_one() {
+    story(async {
+        for seed in 1..=10 {
+            let arena = Arena::start(seed, impatient()).await?;
+            arena.client.call(Command::new("PING")).await?;
+            let old = arena.proxy.accepted();
+            let set =
+                |value: &str| arena.client.call(Command::new("SET").arg("order").arg(value).deadline(SOON));
+            arena.proxy.inject(Direction::Requests, Fault::StallOld(old));
+            let outcome = set("old").await;
+            ensure!(matches!(outcome, Err(CallError::Unknown(_))), "{outcome:?}");
+            set("new").await.context("new connections work")?;
+            ensure!(arena.proxy.accepted() > old, "another connection");
+            arena.proxy.heal();
+            arena.settle_to("order", "new").await?;
+        }
         Ok(())
     })
     .await;

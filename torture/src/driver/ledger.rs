@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use bowline_redis::{CallError, Client, Command, Frame};
 
-use super::values::{COUNTERS, Values, counter_key, list};
+use super::values::{COUNTERS, KEYS, Values, counter_key, list};
 use crate::limits::{SOON, VIOLATIONS_MAX};
 
 /// What a call asks.
@@ -25,6 +25,34 @@ pub enum Question {
     Echo(u64),
     /// `INCR` of a counter.
     Increment(usize),
+    /// A value, an error, and the next value, as one pipeline.
+    Batch(usize),
+    /// `INCR` of a counter and the value of that number, as a transaction.
+    Transaction(usize),
+    /// `BLPOP` of nothing, for [`BLOCK`].
+    Block,
+}
+
+/// For how long the command that blocks asks to wait.
+const BLOCK: Duration = Duration::from_millis(50);
+
+impl Question {
+    /// Time that the command itself asks for.
+    #[must_use]
+    pub const fn blocks_for(self) -> Duration {
+        match self {
+            Self::Block => BLOCK,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The counter that it increments.
+    const fn counter(self) -> Option<usize> {
+        match self {
+            Self::Increment(counter) | Self::Transaction(counter) => Some(counter),
+            _ => None,
+        }
+    }
 }
 
 /// How a call ended, in one word.
@@ -54,6 +82,8 @@ pub struct Ledger {
     counters: [Counter; COUNTERS],
     /// Calls by their endings.
     endings: [AtomicU64; 4],
+    /// Calls on the shared connection that were answered.
+    answered_shared: AtomicU64,
     /// How much later than its deadline a call ended at worst, in microseconds.
     lateness_us: AtomicU64,
     violations: Mutex<Vec<String>>,
@@ -68,6 +98,16 @@ impl Ledger {
     /// Calls that were answered so far.
     pub fn answered(&self) -> u64 {
         self.count(Ending::Answered)
+    }
+
+    /// Calls on the shared connection that were answered so far.
+    pub fn answered_shared(&self) -> u64 {
+        self.answered_shared.load(Ordering::Relaxed)
+    }
+
+    /// A call on the shared connection was answered.
+    pub fn note_shared(&self) {
+        self.answered_shared.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Calls that ended so.
@@ -91,7 +131,7 @@ impl Ledger {
             }
         };
         self.endings[ending as usize].fetch_add(1, Ordering::Relaxed);
-        if let (Question::Increment(counter), Ending::Unknown | Ending::Cancelled) = (question, ending) {
+        if let (Some(counter), Ending::Unknown | Ending::Cancelled) = (question.counter(), ending) {
             self.counters[counter].unknown.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -109,8 +149,21 @@ impl Ledger {
 
     /// INV-DRV-OWN.
     fn check(&self, question: Question, answer: &Frame) {
+        let value = |key: usize| Frame::Bulk(self.values.of(key).clone());
         let is_own = match question {
-            Question::Get(key) => answer == &Frame::Bulk(self.values.of(key).clone()),
+            Question::Get(key) => *answer == value(key),
+            Question::Block => *answer == Frame::Null,
+            Question::Batch(key) => match answer {
+                Frame::Array(frames) => matches!(&frames[..], [first, Frame::Error(text), last]
+                    if *first == value(key) && *last == value((key + 1) % KEYS) && text.starts_with(b"WRONGTYPE ")),
+                _ => false,
+            },
+            Question::Transaction(counter) => match answer {
+                Frame::Array(frames) if frames.len() == 2 && frames[1] == value(counter) => {
+                    return self.check_increment(counter, &frames[0]);
+                }
+                _ => false,
+            },
             Question::Set(_) => answer == &Frame::ok(),
             Question::List(number) => *answer == list(number),
             Question::Echo(number) => *answer == Frame::bulk(number.to_string()),
@@ -225,6 +278,15 @@ mod tests {
         check(Question::Increment(0), Frame::Integer(1), false);
         check(Question::Increment(0), Frame::Integer(0), true);
         check(Question::Increment(0), value(1), true);
+        check(Question::Block, Frame::Null, false);
+        check(Question::Block, Frame::Integer(1), true);
+        let array = Frame::Array;
+        let error = || Frame::error("WRONGTYPE x");
+        check(Question::Batch(499), array(vec![value(499), error(), value(0)]), false);
+        check(Question::Batch(499), array(vec![error(), value(0), value(499)]), true);
+        check(Question::Transaction(1), array(vec![Frame::Integer(5), value(1)]), false);
+        check(Question::Transaction(1), array(vec![Frame::Integer(5), value(2)]), true);
+        check(Question::Transaction(1), Frame::Null, true);
     }
 
     #[test]
@@ -239,7 +301,7 @@ mod tests {
     #[test]
     fn every_value_names_its_key_and_no_other() {
         let values = Values::default();
-        for key in 0..super::super::values::KEYS {
+        for key in 0..KEYS {
             assert_eq!(values.owner(values.of(key)), Some(key));
         }
     }

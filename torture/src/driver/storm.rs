@@ -153,6 +153,20 @@ impl Arena {
     }
 }
 
+impl Arena {
+    /// Ends the client in an orderly way, waits until nothing can reach the server any more, and demands that `key` is `value`.
+    ///
+    /// # Errors
+    /// It is not.
+    pub async fn settle_to(self, key: &str, value: &str) -> Result<()> {
+        drop(self.client);
+        wait_until_alone(&self.direct).await;
+        let stored = self.direct.call(Command::new("GET").arg(key).deadline(SOON)).await?;
+        ensure!(stored.as_text() == Some(value), "{key} is {stored:?} and should be {value}");
+        Ok(())
+    }
+}
+
 /// Waits until the server has no other client than `direct`: nothing is on its way to it any more.
 ///
 /// # Panics
@@ -187,8 +201,8 @@ impl Storm {
         }
         load.finish().await;
         if self.family == Family::Cuts {
-            let (accepted, cuts) = (arena.proxy.accepted(), arena.proxy.cuts());
-            ensure!(accepted <= cuts + 1, "{accepted} connections for {cuts} cuts");
+            let (connected, cuts) = (arena.client.metrics().connected.get(), arena.proxy.cuts());
+            ensure!(connected <= cuts + 1, "{connected} connections for {cuts} cuts");
         }
         arena.settle(rounds, worst).await
     }
@@ -213,7 +227,8 @@ impl Storm {
                 arena.proxy.inject(direction, Fault::Cut(within, end));
             }
             Family::Stalls => {
-                arena.proxy.inject(direction, Fault::Stall);
+                let old = Fault::StallOld(arena.proxy.accepted());
+                arena.proxy.inject(direction, if random.random() { Fault::Stall } else { old });
                 if random.random() {
                     wait += silence_max + silence_max / 2;
                 }
