@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::Output;
@@ -47,6 +47,10 @@ pub struct Incident {
     /// Runs of each mutant (at most) and of the design.
     #[arg(long)]
     runs: Option<u64>,
+    /// Replays it live instead, for this many seconds: the driver against a real redis-server that is stopped and continued,
+    /// through a proxy that goes wrong. Incident 2 only.
+    #[arg(long, value_name = "SECONDS", requires = "number", conflicts_with = "runs")]
+    live: Option<u64>,
 }
 
 /// Builds the Redis drivers that are compared, all with the same profile.
@@ -111,6 +115,9 @@ fn replay() -> Command {
 /// # Errors
 /// A mutant got away or the design violated an invariant.
 pub fn incident(arguments: &Incident) -> Result<()> {
+    if let Some(seconds) = arguments.live {
+        return live(arguments.number, seconds);
+    }
     let numbers = arguments.number.map_or(INCIDENTS.to_vec(), |number| vec![number]);
     for number in numbers {
         let mut command = cargo("");
@@ -121,6 +128,24 @@ pub fn incident(arguments: &Incident) -> Result<()> {
         run(&mut command)?;
     }
     Ok(())
+}
+
+/// Replays incident 2 against a real server. With the assertions of a debug build: it is about faults and not about speed.
+fn live(number: Option<u8>, seconds: u64) -> Result<()> {
+    ensure!(number == Some(2), "only incident 2 can be replayed live");
+    tools::install_peers()?;
+    let mut command = cargo("");
+    command.args([
+        "run",
+        "--quiet",
+        "--package",
+        "bowline-torture",
+        "--bin",
+        "driver-torture",
+        "--",
+        "storm",
+    ]);
+    run(command.args(["--seconds", &seconds.to_string()]))
 }
 
 /// Runs a benchmark, after building what it measures with the profile of a release.
