@@ -129,7 +129,7 @@ fn a_wrong_signing_key_is_refused_with_the_line() {
     check(&(head("ed25519") + "private_key = \"-----BEGIN X-----\""), "line 3: a private key of ed25519");
     check(&(head("hmac-sha256") + "secret = \"c2VjcmV0\""), "line 3: a secret has 32 to 1024 bytes");
     // What is meant for the server is said to be so.
-    check(&hmac(&secret_line()), "line 1: unknown field `key`");
+    check(&hmac(&secret_line()), "line 1: these are the keys of a server");
 }
 
 proptest::proptest! {

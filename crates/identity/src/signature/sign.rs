@@ -100,6 +100,11 @@ impl SigningKey {
     /// # Errors
     /// [`KeysError::Entry`] with the line.
     pub fn parse(origin: &str, text: &str) -> Result<Self, KeysError> {
+        if let Some(offset) = text.find("[[key]]") {
+            let problem =
+                "these are the keys of a server; sign with the file that `bowline sign-key new` wrote";
+            return Err(key_file::entry(origin, text, (offset, problem.to_owned())));
+        }
         let raw: RawSigningKey = key_file::document(origin, text)?;
         let wrong =
             |offset: usize, problem: &str| key_file::entry(origin, text, (offset, problem.to_owned()));
