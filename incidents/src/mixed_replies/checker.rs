@@ -64,9 +64,12 @@ impl Checker {
         self.requests.entry(key).or_default().abandoned = true;
     }
 
-    /// The server carries the request out.
+    /// The server carries the request out (INV-DRV-ONCE). Nobody has said that it may run twice.
     pub fn executed(&mut self, key: Key) {
-        self.requests.entry(key).or_default().executed = true;
+        let seen = self.requests.entry(key).or_default();
+        if std::mem::replace(&mut seen.executed, true) {
+            self.violated(Invariant::DrvOnce, format!("the request for key {key} was executed twice"));
+        }
     }
 
     /// A request ended (INV-DRV-OWN, INV-DRV-ONCE).
@@ -147,5 +150,9 @@ mod tests {
         check(true, &[NotSent], Some(Invariant::DrvOnce));
         check(true, &[End::Unknown], None);
         check(true, &[], Some(Invariant::DrvOnce));
+
+        let mut checker = Checker::default();
+        (0..2).for_each(|_| checker.executed(5));
+        assert_eq!(checker.verdict().map(|violation| violation.invariant), Some(Invariant::DrvOnce));
     }
 }

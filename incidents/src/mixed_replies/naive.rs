@@ -21,6 +21,9 @@ struct Flaws {
     queue_survives: bool,
     error_ends_batch: bool,
     routes_by_content: bool,
+    push_takes_turn: bool,
+    outgoing_survives: bool,
+    sends_again: bool,
 }
 
 /// scredis: on a time-out everybody is failed and a new connection made, and what was received stays in the decoder.
@@ -51,6 +54,24 @@ pub(super) fn miscounts_replies(seed: u64) -> Run {
 pub(super) fn routes_by_content(seed: u64) -> Run {
     let faults = Faults { lists: true, ..Faults::default() };
     naive(seed, faults, Flaws { routes_by_content: true, ..Flaws::default() })
+}
+
+/// redis-rs 1.8: a subscription's push takes the place of the answer at the head of the queue.
+pub(super) fn push_takes_turn(seed: u64) -> Run {
+    let faults = Faults { pushes: true, ..Faults::default() };
+    naive(seed, faults, Flaws { push_takes_turn: true, ..Flaws::default() })
+}
+
+/// node-redis #601.
+pub(super) fn outgoing_survives(seed: u64) -> Run {
+    let faults = Faults { cuts: true, ..Faults::default() };
+    naive(seed, faults, Flaws { outgoing_survives: true, ..Flaws::default() })
+}
+
+/// fred 10.1, ioredis #965: what was in flight is sent again on the next connection, idempotent or not.
+pub(super) fn sends_again(seed: u64) -> Run {
+    let faults = Faults { cuts: true, ..Faults::default() };
+    naive(seed, faults, Flaws { sends_again: true, ..Flaws::default() })
 }
 
 fn naive(seed: u64, faults: Faults, flaws: Flaws) -> Run {
@@ -89,6 +110,11 @@ impl Naive {
         }
     }
 
+    fn encode(&mut self, key: Key) {
+        let key = key.to_string();
+        encode_command([&b"GET"[..], key.as_bytes()].into_iter(), &mut self.outgoing);
+    }
+
     /// Takes an answer to the head of the queue.
     fn route(&mut self, frame: Frame) -> Vec<(Key, End)> {
         let Some(entry) = self.in_flight.front_mut() else { return Vec::new() };
@@ -110,8 +136,14 @@ fn looks_like_a_message(frame: &Frame) -> bool {
 }
 
 impl Driver for Naive {
-    fn connect(&mut self, _: Instant) {
+    fn connect(&mut self, now: Instant) {
         self.connected = true;
+        if self.flaws.sends_again {
+            let mut again = std::mem::take(&mut self.in_flight);
+            again.iter_mut().for_each(|entry| entry.asked_at = now);
+            again.iter().flat_map(|entry| &entry.keys).for_each(|key| self.encode(*key));
+            self.in_flight = again;
+        }
     }
 
     fn is_ready(&self) -> bool {
@@ -123,10 +155,7 @@ impl Driver for Naive {
     }
 
     fn ask(&mut self, batch: &[Key], now: Instant) {
-        for key in batch {
-            let key = key.to_string();
-            encode_command([&b"GET"[..], key.as_bytes()].into_iter(), &mut self.outgoing);
-        }
+        batch.iter().for_each(|key| self.encode(*key));
         self.in_flight.push_back(Entry { keys: batch.iter().copied().collect(), asked_at: now });
     }
 
@@ -150,6 +179,9 @@ impl Driver for Naive {
         let mut ends = Vec::new();
         loop {
             match self.decoder.decode(&mut self.incoming) {
+                Ok(Some(push @ Frame::Push(_))) if self.flaws.push_takes_turn => {
+                    ends.extend(self.route(push))
+                }
                 Ok(Some(Frame::Push(_))) => {}
                 Ok(Some(frame)) if self.flaws.routes_by_content && looks_like_a_message(&frame) => {}
                 Ok(Some(frame)) => ends.extend(self.route(frame)),
@@ -172,11 +204,13 @@ impl Driver for Naive {
 
     fn cut(&mut self) -> Vec<(Key, End)> {
         self.connected = false;
-        self.outgoing.clear();
+        if !self.flaws.outgoing_survives {
+            self.outgoing.clear();
+        }
         if !self.flaws.decoder_survives {
             (self.decoder, self.incoming) = (decoder(), BytesMut::new());
         }
-        if self.flaws.queue_survives {
+        if self.flaws.queue_survives || self.flaws.sends_again {
             return Vec::new();
         }
         self.in_flight.drain(..).flat_map(|entry| entry.keys).map(|key| (key, End::Unknown)).collect()

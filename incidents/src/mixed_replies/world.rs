@@ -95,12 +95,20 @@ struct Connection {
     read: BytesMut,
     decoder: RequestDecoder,
     replies: BytesMut,
+    /// The server has got something that is no request, has said so, and reads no more.
+    is_broken: bool,
 }
 
 impl Connection {
     fn new() -> Self {
         let decoder = RequestDecoder::new(RequestLimits::default());
-        Self { requests: BytesMut::new(), read: BytesMut::new(), decoder, replies: BytesMut::new() }
+        Self {
+            requests: BytesMut::new(),
+            read: BytesMut::new(),
+            decoder,
+            replies: BytesMut::new(),
+            is_broken: false,
+        }
     }
 }
 
@@ -229,11 +237,23 @@ impl<D: Driver> World<D> {
         let count = bytes.min(self.connection.requests.len());
         let read = self.connection.requests.split_to(count);
         self.connection.read.extend_from_slice(&read);
+        if self.connection.is_broken {
+            return;
+        }
         loop {
             let Connection { read, decoder, .. } = &mut self.connection;
-            let Some(request) = decoder.decode(read).expect("drivers send requests") else { return };
-            let reply = self.reply(&request);
+            let reply = match decoder.decode(read) {
+                Ok(Some(request)) => self.reply(&request),
+                Ok(None) => return,
+                // The rest of the connection is lost on a server, too.
+                Err(error) => Frame::error(format!("ERR Protocol error: {error}")),
+            };
+            let is_broken = matches!(&reply, Frame::Error(text) if text.starts_with(b"ERR Protocol"));
             encode(&reply, self.protocol, &mut self.connection.replies);
+            if is_broken {
+                self.connection.is_broken = true;
+                return;
+            }
         }
     }
 
@@ -249,13 +269,15 @@ impl<D: Driver> World<D> {
             b"CLIENT" => Frame::Integer(7),
             b"PING" => Frame::Simple("PONG".into()),
             b"ECHO" => Frame::Bulk(request[1].clone()),
-            _ => self.execute(&request[1]),
+            _ => {
+                let key = request.get(1).and_then(|key| std::str::from_utf8(key).ok()?.parse().ok());
+                // Only the rest of a request names no key.
+                key.map_or_else(|| Frame::error("ERR unknown command"), |key| self.execute(key))
+            }
         }
     }
 
-    fn execute(&mut self, key: &[u8]) -> Frame {
-        let key =
-            std::str::from_utf8(key).ok().and_then(|text| text.parse().ok()).expect("callers name keys");
+    fn execute(&mut self, key: Key) -> Frame {
         self.checker.executed(key);
         self.trace.step(SERVER, format!("answers {key}"));
         match self.draw.below(4) {
