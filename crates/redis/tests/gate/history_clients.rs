@@ -389,7 +389,8 @@ async fn all_a_surplus_answer_of_the_same_type_is_bounded_by_the_fence() {
 async fn all_a_half_open_peer_is_left_within_the_bound() {
     const SILENCE_MAX: Duration = Duration::from_millis(400);
     const PROBE_INTERVAL: Duration = Duration::from_millis(200);
-    const SLACK: Duration = Duration::from_millis(600);
+    // The machine may be busy.
+    const SLACK: Duration = Duration::from_secs(2);
     for (is_idle, bound) in [(false, SILENCE_MAX), (true, SILENCE_MAX + PROBE_INTERVAL)] {
         let (mut peer, client) = Peer::new(|change| {
             settings(change);
@@ -488,7 +489,7 @@ async fn fred_381_a_handshake_that_hangs_delays_nobody_beyond_the_deadline() {
     let outcome = call(&client, get("key").deadline(SHORT)).await.unwrap();
     assert!(matches!(outcome, Err(CallError::NotSent(NotSent::Down { .. }))), "{outcome:?}");
     assert_eq!(call(&other, get("key")).await.unwrap(), Ok(Frame::bulk("key")));
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(started.elapsed() < SOON / 4, "{:?}", started.elapsed());
 }
 
 /// driver.md 2.12, rustis, redis-rs#1955, glide#5892: no reads while a write waits for the peer.

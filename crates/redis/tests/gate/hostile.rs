@@ -14,7 +14,7 @@ const REPLY_BYTES_MAX: usize = 1024 * 1024;
 /// Most bytes that a client may have read before it gave up, in whole reads; counted limits of values come on top.
 const READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Callers get their errors this long after their deadline at most. Generous: the machine may be busy.
-const SLACK: Duration = Duration::from_secs(1);
+const SLACK: Duration = Duration::from_secs(3);
 const CALL_DEADLINE: Duration = Duration::from_secs(2);
 /// Bytes that a hostile server sends at once.
 const CHUNK_BYTES: usize = 64 * 1024;

@@ -97,6 +97,18 @@ fn introduce(request: &[Bytes], protocol: Protocol) -> Option<Frame> {
 }
 
 impl Connected {
+    /// Answers the introduction of a connection of somebody's own.
+    pub async fn introduce(&mut self) {
+        loop {
+            let request = self.request().await.expect("the client introduces itself");
+            let answer = introduce(&request, self.protocol).expect("an introduction");
+            self.reply(&answer).await;
+            if request[0] == "INFO" {
+                return;
+            }
+        }
+    }
+
     /// The next request; `None` after the end.
     pub async fn request(&mut self) -> Option<Vec<Bytes>> {
         if let Some(request) = self.first.take() {
