@@ -17,6 +17,7 @@ pub mod limits;
 mod metrics;
 mod routes;
 mod serve;
+pub mod sessions;
 pub mod status;
 
 use std::future::Future;

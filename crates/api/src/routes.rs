@@ -54,11 +54,11 @@ struct Problem {
     error: String,
 }
 
-fn problem(status: StatusCode, code: &'static str, error: impl Into<String>) -> Response {
+pub(crate) fn problem(status: StatusCode, code: &'static str, error: impl Into<String>) -> Response {
     json(status, &Problem { code, error: error.into() })
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Response {
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     let mut text = serde_json::to_string_pretty(value).expect("plain data becomes JSON");
     text.push('\n');
     (status, [(CONTENT_TYPE, "application/json")], text).into_response()

@@ -35,6 +35,8 @@ invariants! {
     DrvOnce = "INV-DRV-ONCE";
     /// Memory and queueing are bounded under a stopped server.
     DrvBound = "INV-DRV-BOUND";
+    /// A session request that is unsigned, stale, replayed or altered is refused, and nothing is read.
+    SessAuth = "INV-SESS-AUTH";
     /// A script replicates as its effects inside one transaction; applying the stream needs no script and no clock.
     ReplEffect = "INV-REPL-EFFECT";
 }

@@ -21,7 +21,7 @@ const MAY_KNOW: [(&str, &[&str]); 16] = [
     ("tunnel", &["model", "rt", "identity", "proto", "registry"]),
     ("agent", &["model", "rt", "identity", "proto"]),
     ("entry", &["model", "rt", "identity", "tunnel"]),
-    ("api", &["model", "rt", "identity", "registry", "tunnel"]),
+    ("api", &["model", "rt", "identity", "redis", "registry", "tunnel"]),
     (
         "node",
         &[

@@ -1,0 +1,128 @@
+//! `If-Match` and `If-None-Match` (RFC 9110, 13.1), and what scripts make of them.
+
+use http::header::{HeaderMap, IF_MATCH, IF_NONE_MATCH};
+
+use super::limits::TAGS_MAX;
+use super::problem::{Code, Problem};
+
+/// Hexadecimal digits of a version.
+const VERSION_DIGITS: usize = 32;
+
+/// The conditions of a request, each as scripts take it: nothing, `*`, or versions with commas between.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Conditions {
+    /// The session has to be in one of these versions.
+    pub matches: String,
+    /// The session must not be in one of these versions.
+    pub none_matches: String,
+}
+
+/// Stands for tags of which none is ours: it is in no version.
+const NO_VERSION: &str = "-";
+
+impl Conditions {
+    pub fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let text = |name| match headers.get(name).map(http::HeaderValue::to_str) {
+            None => Ok(None),
+            Some(Ok(text)) => Ok(Some(text)),
+            Some(Err(_)) => Err(malformed()),
+        };
+        // A weak tag is none of ours, so that it cannot match strongly; weakly it is compared without its mark.
+        let matches = text(IF_MATCH)?.map(|text| versions(text, false)).transpose()?;
+        let none_matches = text(IF_NONE_MATCH)?.map(|text| versions(text, true)).transpose()?;
+        Ok(Self { matches: matches.unwrap_or_default(), none_matches: none_matches.unwrap_or_default() })
+    }
+
+    /// Whether `If-None-Match` names this version.
+    pub fn excludes(&self, version: &str) -> bool {
+        self.none_matches == "*" || self.none_matches.split(',').any(|known| known == version)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.matches.is_empty() && self.none_matches.is_empty()
+    }
+}
+
+fn malformed() -> Problem {
+    let text = format!(
+        "If-Match and If-None-Match are * or at most {TAGS_MAX} entity tags in quotation marks with commas between"
+    );
+    Problem::new(Code::ConditionInvalid, text)
+}
+
+fn versions(text: &str, weakly: bool) -> Result<String, Problem> {
+    if text.trim() == "*" {
+        return Ok("*".to_owned());
+    }
+    let mut versions = Vec::new();
+    for (count, tag) in text.split(',').enumerate() {
+        let tag = tag.trim_matches([' ', '\t']);
+        let (weak, tag) = tag.strip_prefix("W/").map_or((false, tag), |tag| (true, tag));
+        let inner = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+        let inner = inner.filter(|inner| !inner.contains('"') && count < TAGS_MAX).ok_or_else(malformed)?;
+        if is_version(inner) && (weakly || !weak) {
+            versions.push(inner);
+        }
+    }
+    Ok(if versions.is_empty() { NO_VERSION.to_owned() } else { versions.join(",") })
+}
+
+fn is_version(text: &str) -> bool {
+    text.len() == VERSION_DIGITS
+        && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+/// A version that no session ever had.
+pub(super) fn new_version() -> String {
+    format!("{:032x}", bowline_rt::random::bits128())
+}
+
+/// A version as an entity tag.
+pub(super) fn entity_tag(version: &str) -> String {
+    format!("\"{version}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "00112233445566778899aabbccddeeff";
+    const TWO: &str = "ffeeddccbbaa99887766554433221100";
+
+    fn of(name: http::HeaderName, value: &str) -> Result<Conditions, Problem> {
+        Conditions::of(&HeaderMap::from_iter([(name, value.parse().expect("a value"))]))
+    }
+
+    #[test]
+    fn tags_become_versions() {
+        let check = |value: &str, strong: &str, weak: &str| {
+            assert_eq!(of(IF_MATCH, value).expect("well formed").matches, strong, "{value}");
+            assert_eq!(of(IF_NONE_MATCH, value).expect("well formed").none_matches, weak, "{value}");
+        };
+        check("*", "*", "*");
+        check(&format!("\"{ONE}\""), ONE, ONE);
+        check(&format!("\"{ONE}\" ,\t\"{TWO}\""), &format!("{ONE},{TWO}"), &format!("{ONE},{TWO}"));
+        check(&format!("W/\"{ONE}\""), "-", ONE);
+        check("\"\"", "-", "-");
+        check("\"another server's\"", "-", "-");
+        check(&format!("\"{}\"", ONE.to_uppercase()), "-", "-");
+        assert!(Conditions::of(&HeaderMap::new()).expect("none").is_empty());
+    }
+
+    #[test]
+    fn malformed_conditions_are_refused() {
+        let many = vec!["\"a\""; TAGS_MAX + 1].join(",");
+        for value in ["", ONE, "\"a", "a\"", "\"a\" \"b\"", "\"a\",", "*, \"a\"", "w/\"a\"", &many] {
+            assert_eq!(of(IF_MATCH, value).expect_err("malformed").code, Code::ConditionInvalid, "{value}");
+        }
+    }
+
+    #[test]
+    fn versions_differ_and_exclude() {
+        assert!(is_version(&new_version()) && new_version() != new_version());
+        let conditions = of(IF_NONE_MATCH, &format!("{}, \"x\"", entity_tag(ONE))).expect("well formed");
+        assert!(conditions.excludes(ONE) && !conditions.excludes(TWO));
+        assert!(!Conditions::default().excludes(ONE));
+    }
+}

@@ -1,0 +1,80 @@
+//! What stands before every operation (INV-SESS-AUTH): the signature is checked by the head alone, then the body is read
+//! under its bound, then its digest is compared. The nonce is consumed by the operation's own first step in the store.
+
+use axum::body::Body;
+use axum::extract::Request;
+use bowline_identity::signature::{Keys, RequestParts, Verified, without_default_port};
+use bowline_rt::time::{timeout, unix_time};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST};
+use http::request::Parts;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use super::limits::BODY_TIMEOUT;
+use super::problem::{Code, Problem};
+
+/// A request that is what its signer sent.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub parts: Parts,
+    pub body: Bytes,
+    pub verified: Verified,
+}
+
+/// Lets a request in. `tls`: it came over TLS; `bytes_max`: bound of its body.
+pub(super) async fn admit(
+    keys: &Keys,
+    tls: bool,
+    request: Request,
+    bytes_max: usize,
+) -> Result<Admitted, Problem> {
+    let (parts, body) = request.into_parts();
+    let verified = verify(keys, tls, &parts)?;
+    tracing::Span::current()
+        .record("key_id", &*verified.key)
+        .record("namespace", verified.namespace.as_str());
+    let body = match bytes_max {
+        0 => no_body(&body)?,
+        bytes_max => read(&parts, body, bytes_max).await?,
+    };
+    verified.check_body(&body)?;
+    Ok(Admitted { parts, body, verified })
+}
+
+fn verify(keys: &Keys, tls: bool, parts: &Parts) -> Result<Verified, Problem> {
+    // A target with a host counts before the header (RFC 9112, 3.2.2). Two headers are none: readers differ in which they take.
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let host = hosts.next().filter(|_| hosts.next().is_none()).and_then(|host| host.to_str().ok());
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str).or(host).unwrap_or_default();
+    let signed = RequestParts {
+        method: parts.method.as_str(),
+        authority: without_default_port(authority, tls),
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        headers: &parts.headers,
+    };
+    Ok(keys.verify(&signed, unix_time())?)
+}
+
+fn no_body(body: &Body) -> Result<Bytes, Problem> {
+    if http_body::Body::is_end_stream(body) {
+        return Ok(Bytes::new());
+    }
+    Err(Problem::new(Code::BodyTooLarge, "this request has no body"))
+}
+
+async fn read(parts: &Parts, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let too_large =
+        || Problem::new(Code::BodyTooLarge, format!("a body of at most {bytes_max} bytes is accepted"));
+    let announced =
+        parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|announced| announced > bytes_max as u64) {
+        return Err(too_large());
+    }
+    match timeout(BODY_TIMEOUT, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::new(Code::BodyInvalid, "the body broke off")),
+        Err(elapsed) => Err(Problem::new(Code::BodyTimeout, format!("the body did not come: {elapsed}"))),
+    }
+}

@@ -1,0 +1,164 @@
+//! The sessions of an owner: a copy of what the sessions themselves say, kept so that they can be listed.
+//!
+//! - A session is entered before it is written, and removed from the list after it is gone: an entry too many costs a
+//!   look at the session, one too few would hide it. So after an acknowledged write its owner's list has it.
+//! - Nothing is believed of an entry: whoever lists looks at each session, and removes what is wrong, unless it was
+//!   written a moment ago and its session may be on its way.
+//! - A list has a bound. What outlived its session is swept with the writes of its neighbours, and in full when a list
+//!   is full.
+//! - An entry says how long its session can live at most. It never says less than before, for the write that would
+//!   shorten the session may fail.
+
+use futures_util::{StreamExt as _, stream};
+
+use super::clock::milliseconds;
+use super::key::{Owner, SessionKey};
+use super::limits::{ENTRY_GRACE, NEIGHBOURS, OWNER_SESSIONS_MAX, PAGE_MAX, PARALLEL_MAX};
+use super::metrics::Metrics;
+use super::problem::{Code, Problem, before_the_change};
+use super::store::{Caller, End, Failure, Found, Look, Session, Store};
+
+/// An entry of an owner.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub key: SessionKey,
+    /// Names the write that made it.
+    token: String,
+}
+
+/// A part of an owner's list.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub sessions: Vec<(SessionKey, Session)>,
+    /// The entry after which the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+/// Lists of sessions by owner.
+#[derive(Debug)]
+pub(super) struct Index<'a> {
+    pub store: &'a Store,
+    pub metrics: &'a Metrics,
+}
+
+impl Index<'_> {
+    /// Enters a session that is about to be written.
+    pub async fn enter(
+        &self,
+        caller: &Caller,
+        owner: &Owner,
+        key: &SessionKey,
+        token: &str,
+        end: End,
+    ) -> Result<(), Problem> {
+        if self.entered(caller, owner, key, token, end).await? {
+            return Ok(());
+        }
+        self.sweep(caller, owner).await?;
+        if self.entered(caller, owner, key, token, end).await? {
+            return Ok(());
+        }
+        let text = format!("an owner has at most {OWNER_SESSIONS_MAX} sessions; remove one first");
+        Err(Problem::new(Code::OwnerFull, text))
+    }
+
+    /// Whether there was room.
+    async fn entered(
+        &self,
+        caller: &Caller,
+        owner: &Owner,
+        key: &SessionKey,
+        token: &str,
+        end: End,
+    ) -> Result<bool, Problem> {
+        let [most, neighbours] = [OWNER_SESSIONS_MAX, NEIGHBOURS].map(|number| number.to_string());
+        let (end, grace) = (end.argument(), milliseconds(ENTRY_GRACE).to_string());
+        let arguments = [key.escaped(), token, &end, &most, &grace, &neighbours].map(str::as_bytes);
+        let tag = owner.tag(&caller.namespace);
+        let reply = self.store.run(&self.store.scripts.enter, caller, &tag, &arguments).await;
+        Ok(reply.map_err(before_the_change)?.word() == "entered")
+    }
+
+    /// Looks at every entry of a full list.
+    async fn sweep(&self, caller: &Caller, owner: &Owner) -> Result<(), Problem> {
+        let mut after = String::new();
+        for _ in 0..=OWNER_SESSIONS_MAX / PAGE_MAX {
+            match self.page(caller, owner, &after, PAGE_MAX).await.map_err(before_the_change)?.next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists sessions whose entries come after `after`, each as it is at this moment.
+    pub async fn page(
+        &self,
+        caller: &Caller,
+        owner: &Owner,
+        after: &str,
+        limit: usize,
+    ) -> Result<Page, Failure> {
+        let most = limit.to_string();
+        let arguments = [after.as_bytes(), most.as_bytes()];
+        let tag = owner.tag(&caller.namespace);
+        let reply = self.store.run(&self.store.scripts.list, caller, &tag, &arguments).await?;
+        let (mut entries, mut last) = (Vec::new(), None);
+        for pair in reply.pairs_after(2) {
+            let (name, token) = pair.ok_or(Failure::NotExecuted("the store gave a strange answer"))?;
+            last = Some(name.to_owned());
+            // What a later version wrote is left alone.
+            entries.extend(SessionKey::from_entry(name).map(|key| Entry { key, token: token.to_owned() }));
+        }
+        let next = last.filter(|_| reply.text(2) == Some("1"));
+        let looks = entries.into_iter().map(|entry| self.look(caller, owner, entry));
+        let mut looks = stream::iter(looks).buffered(PARALLEL_MAX);
+        let mut sessions = Vec::new();
+        while let Some(look) = looks.next().await {
+            sessions.extend(look?);
+        }
+        Ok(Page { sessions, next })
+    }
+
+    /// The session of an entry, if it is there and of this owner; otherwise the entry goes.
+    async fn look(
+        &self,
+        caller: &Caller,
+        owner: &Owner,
+        entry: Entry,
+    ) -> Result<Option<(SessionKey, Session)>, Failure> {
+        let found = self.store.read(caller, &entry.key, Look::GLANCE).await?;
+        if let Found::Session(session) = found
+            && session.owner.as_ref() == Some(owner)
+        {
+            return Ok(Some((entry.key, *session)));
+        }
+        let grace = milliseconds(ENTRY_GRACE);
+        if self.forgotten(caller, owner, &entry.key, &entry.token, grace).await? {
+            self.metrics.entry_removed();
+        }
+        Ok(None)
+    }
+
+    /// Removes the entry of a session that is gone, or has another owner. That it stays does not matter.
+    pub async fn forget(&self, caller: &Caller, owner: &Owner, key: &SessionKey, token: &str) {
+        if let Err(failure) = self.forgotten(caller, owner, key, token, 0).await {
+            tracing::debug!(?failure, "an entry of an owner outlives its session until it is looked at");
+        }
+    }
+
+    async fn forgotten(
+        &self,
+        caller: &Caller,
+        owner: &Owner,
+        key: &SessionKey,
+        token: &str,
+        grace_ms: u64,
+    ) -> Result<bool, Failure> {
+        let grace = grace_ms.to_string();
+        let arguments = [key.escaped().as_bytes(), token.as_bytes(), grace.as_bytes()];
+        let tag = owner.tag(&caller.namespace);
+        let reply = self.store.run(&self.store.scripts.forget, caller, &tag, &arguments).await?;
+        Ok(reply.word() == "forgotten")
+    }
+}

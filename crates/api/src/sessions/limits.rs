@@ -1,0 +1,95 @@
+//! Bounds of the session service. Those that an operator may want to change are defaults of
+//! [`Settings`](super::Settings).
+
+use std::time::Duration;
+
+/// Largest value of a session, in bytes, unless another is configured.
+pub const VALUE_BYTES: usize = 64 * 1024;
+
+/// Highest bound that can be configured for the value of a session, in bytes.
+pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Idle time after which a session is over, unless the request or the configuration says otherwise.
+pub const TTL: Duration = Duration::from_secs(30 * 60);
+
+/// Shortest time that a session may be given.
+pub const TTL_MIN: Duration = Duration::from_secs(1);
+
+/// Longest life of a session, however busy, unless another is configured.
+pub const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Highest bound that can be configured for the life of a session.
+pub const LIFETIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Most connections at once, unless another number is configured.
+pub const CONNECTIONS: usize = 1024;
+
+/// Longest key of a session, in bytes without escapes.
+pub const KEY_BYTES_MAX: usize = 256;
+
+/// Longest owner of a session, in bytes without escapes.
+pub const OWNER_BYTES_MAX: usize = 256;
+
+/// Longest content type, in bytes.
+pub const TYPE_BYTES_MAX: usize = 128;
+
+/// Longest query, in bytes: an owner and a cursor whose every byte is escaped, and the rest.
+pub const QUERY_BYTES_MAX: usize = 4 * 1024;
+
+/// Most entity tags in one condition.
+pub const TAGS_MAX: usize = 16;
+
+/// Deepest object of a merge patch.
+pub const PATCH_DEPTH_MAX: usize = 64;
+
+/// Most keys of one bulk read.
+pub const BULK_KEYS_MAX: usize = 100;
+
+/// Largest body of a bulk read, in bytes: every byte of every key may be escaped.
+pub const BULK_REQUEST_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of values after which a bulk read answers no more of them.
+pub const BULK_VALUES_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Sessions that one bulk read or listing asks the store for at the same time.
+pub const PARALLEL_MAX: usize = 16;
+
+/// Most sessions of one page of a listing, and how many there are unless the request says otherwise.
+pub const PAGE_MAX: usize = 100;
+
+/// Most sessions that one owner may have.
+pub const OWNER_SESSIONS_MAX: usize = 1_000;
+
+/// How long an entry of an owner stays after it was written, or after its session can last have lived. It is more than
+/// the time from entering a session to writing it, and what clocks of a cluster differ by.
+pub const ENTRY_GRACE: Duration = Duration::from_secs(60);
+
+/// Entries of an owner that are looked at when one is written.
+pub const NEIGHBOURS: usize = 8;
+
+/// Longest wait for the body of a request.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest wait for one answer of the store.
+pub const STORE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Time after which a request asks the store nothing more. With the last answer it makes the longest request.
+pub const REQUEST_BUDGET: Duration = Duration::from_secs(5);
+
+/// What the clocks of the servers of a store may differ by.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
+
+/// A nonce is remembered for so much longer than its signature can be believed: a request may have waited in between.
+pub const NONCE_MARGIN: Duration = Duration::from_secs(10);
+
+/// Times that a change is tried on the state that another writer left.
+pub const CHANGE_ATTEMPTS: u32 = 8;
+
+/// What a caller is asked to wait when the store does not answer.
+pub const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// Lines about a store that fails, in each [`LOG_PERIOD`].
+pub const LOG_LINES: u32 = 5;
+
+/// See [`LOG_LINES`].
+pub const LOG_PERIOD: Duration = Duration::from_secs(10);

@@ -1,0 +1,131 @@
+//! The session service: user sessions for other services, over HTTP, in the store.
+//!
+//! Every request but the one for `/v1/openapi.json` is signed (RFC 9421); the key that signs is for one namespace, which is
+//! all that it can see. `docs/sessions.md` tells users how to ask.
+//!
+//! | request | meaning |
+//! |---|---|
+//! | `GET`, `HEAD`, `PUT`, `PATCH`, `DELETE` `/v1/user-sessions/{key}` | one session |
+//! | `GET /v1/user-sessions?owner=…` | the sessions of an owner |
+//! | `POST /v1/user-sessions:read` | several sessions by their keys |
+//!
+//! What holds:
+//! - INV-SESS-AUTH: a request that is unsigned, stale, replayed or altered is refused, and nothing is read (`guard`,
+//!   `scripts/prelude.lua`).
+//! - A write that was acknowledged is there until it ends, and in its owner's list (`index`).
+//! - A write whose outcome is not known says so, and is not sent again (`store`; INV-DRV-ONCE).
+//! - All times are the store's; no clock of a gateway or a client ends a session.
+//! - Values, keys and owners reach neither logs nor metrics.
+//!
+//! Read in this order: `routes`, `guard`, `change`, `store`, `index`, `listing`; the scripts are in `scripts/`.
+
+mod change;
+mod clock;
+mod conditions;
+mod guard;
+mod index;
+mod instant;
+mod key;
+pub mod limits;
+mod listing;
+mod merge;
+mod metrics;
+mod problem;
+mod query;
+mod routes;
+mod store;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use bowline_identity::signature::Keys;
+use bowline_redis::Client;
+use prometheus_client::registry::Registry;
+
+use self::limits::{LIFETIME, TTL, VALUE_BYTES};
+use self::metrics::Metrics;
+use self::store::Store;
+
+/// The description of the service, which it serves itself.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// How the service is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Largest value of a session, in bytes.
+    pub value_bytes_max: usize,
+    /// Idle time of sessions for which none is named.
+    pub ttl: Duration,
+    /// Longest life of a session, and that of sessions for which none is named.
+    pub lifetime_max: Duration,
+    /// Whether requests come over TLS.
+    pub tls: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { value_bytes_max: VALUE_BYTES, ttl: TTL, lifetime_max: LIFETIME, tls: false }
+    }
+}
+
+/// The service. A clone is the same one.
+#[derive(Clone)]
+pub struct Sessions(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    keys: Keys,
+    settings: Settings,
+    metrics: Metrics,
+}
+
+impl Sessions {
+    /// A service that keeps sessions behind `client` and lets in who signs with one of `keys`.
+    #[must_use]
+    pub fn new(client: Client, keys: Keys, settings: Settings) -> Self {
+        Self(Arc::new(Inner { store: Store::new(client), keys, settings, metrics: Metrics::new() }))
+    }
+
+    /// Its routes.
+    pub fn router(&self) -> Router {
+        let sessions = self.clone();
+        Router::new().fallback(move |request: Request| {
+            let sessions = sessions.clone();
+            async move { sessions.answer(request).await }
+        })
+    }
+
+    /// Adds its counters to a registry.
+    pub fn register_metrics(&self, registry: &mut Registry) {
+        self.0.metrics.register(registry);
+    }
+
+    fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").field("settings", &self.0.settings).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/mod.rs"]
+mod tests;

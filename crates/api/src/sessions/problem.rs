@@ -1,0 +1,190 @@
+//! How a request can end without success, as its caller sees it: a status, a stable code, and a text for people.
+//!
+//! Texts name what to do, and repeat neither keys nor owners nor values.
+
+use axum::response::Response;
+use bowline_identity::signature::Refusal;
+use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+
+use super::limits::RETRY_AFTER_SECONDS;
+use super::store::Failure;
+use crate::routes::problem;
+
+/// Which kinds of patches are understood (RFC 5789).
+const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+/// The one that is (RFC 7396).
+pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// What went wrong. [`Code::as_str`] is for programs, and never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Code {
+    KeyInvalid,
+    ParameterInvalid,
+    ConditionInvalid,
+    BodyInvalid,
+    /// A signature that is refused: the code is that of the [`Refusal`].
+    Refused(&'static str),
+    Replayed,
+    NotFound,
+    SessionNotFound,
+    MethodNotAllowed,
+    BodyTimeout,
+    Conflict,
+    NotJson,
+    OwnerFull,
+    PreconditionFailed,
+    BodyTooLarge,
+    TypeUnsupported,
+    EncodingUnsupported,
+    NotExecuted,
+    OutcomeUnknown,
+}
+
+impl Code {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KeyInvalid => "key_invalid",
+            Self::ParameterInvalid => "parameter_invalid",
+            Self::ConditionInvalid => "condition_invalid",
+            Self::BodyInvalid => "body_invalid",
+            Self::Refused(code) => code,
+            Self::Replayed => "replayed",
+            Self::NotFound => "not_found",
+            Self::SessionNotFound => "session_not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::BodyTimeout => "body_timeout",
+            Self::Conflict => "conflict",
+            Self::NotJson => "not_json",
+            Self::OwnerFull => "owner_full",
+            Self::PreconditionFailed => "precondition_failed",
+            Self::BodyTooLarge => "body_too_large",
+            Self::TypeUnsupported => "type_unsupported",
+            Self::EncodingUnsupported => "encoding_unsupported",
+            Self::NotExecuted => "not_executed",
+            Self::OutcomeUnknown => "outcome_unknown",
+        }
+    }
+
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::KeyInvalid | Self::ParameterInvalid | Self::ConditionInvalid | Self::BodyInvalid => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Refused(_) | Self::Replayed => StatusCode::UNAUTHORIZED,
+            Self::NotFound | Self::SessionNotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Conflict | Self::NotJson | Self::OwnerFull => StatusCode::CONFLICT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TypeUnsupported | Self::EncodingUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::NotExecuted | Self::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// One word for a metric's label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused",
+            Self::Replayed => "replayed",
+            Self::SessionNotFound => "absent",
+            Self::PreconditionFailed => "unmet",
+            Self::Conflict | Self::NotJson | Self::OwnerFull => "conflict",
+            Self::NotExecuted => "not_executed",
+            Self::OutcomeUnknown => "outcome_unknown",
+            _ => "invalid",
+        }
+    }
+}
+
+/// The end of a request that did not succeed.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub code: Code,
+    text: String,
+    allow: Option<String>,
+}
+
+impl Problem {
+    pub fn new(code: Code, text: impl Into<String>) -> Self {
+        Self { code, text: text.into(), allow: None }
+    }
+
+    pub fn not_found() -> Self {
+        Self::new(Code::SessionNotFound, "there is no such session, or it is over")
+    }
+
+    pub fn unmet() -> Self {
+        let text = "the session is not in the state that If-Match or If-None-Match ask for; read it again";
+        Self::new(Code::PreconditionFailed, text)
+    }
+
+    /// A path that has other methods.
+    pub fn wrong_method(allow: &str) -> Self {
+        let text = format!("this path has the methods {allow}");
+        Self { allow: Some(allow.to_owned()), ..Self::new(Code::MethodNotAllowed, text) }
+    }
+
+    pub fn not_executed(why: &str) -> Self {
+        let text = format!("nothing was changed: {why}; sign the request again in a moment");
+        Self::new(Code::NotExecuted, text)
+    }
+
+    pub fn into_response(self) -> Response {
+        let mut response = problem(self.code.status(), self.code.as_str(), self.text);
+        let headers = response.headers_mut();
+        let mut add = |name, value| headers.insert(name, HeaderValue::from_static(value));
+        match self.code.status() {
+            StatusCode::UNAUTHORIZED => {
+                add(WWW_AUTHENTICATE, "Signature realm=\"bowline sessions\"");
+            }
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                add(ACCEPT_PATCH, MERGE_PATCH);
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+            }
+            _ => {
+                let allow = self.allow.and_then(|allow| HeaderValue::try_from(allow).ok());
+                headers.extend(allow.map(|allow| (ALLOW, allow)));
+            }
+        }
+        response
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(Code::Refused(refusal.code()), refusal.to_string())
+    }
+}
+
+/// Of a step that changes what the request asks to change.
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Replayed => {
+                Self::new(Code::Replayed, "this request was made before: its nonce is used; sign it again")
+            }
+            Failure::Expired => {
+                Self::new(Code::Refused("expired"), "the signature expired while the request waited")
+            }
+            Failure::NotExecuted(why) => Self::not_executed(why),
+            Failure::OutcomeUnknown(why) => {
+                let text = format!(
+                    "the change may have been made, or not: {why}; read the session, or repeat with If-Match"
+                );
+                Self::new(Code::OutcomeUnknown, text)
+            }
+        }
+    }
+}
+
+/// Of a step that changes nothing of what the request asks to change.
+pub(super) fn before_the_change(failure: Failure) -> Problem {
+    match failure {
+        Failure::OutcomeUnknown(why) => Problem::not_executed(why),
+        failure => failure.into(),
+    }
+}

@@ -1,0 +1,2 @@
+-- Consumes a nonce, and nothing else.
+return { 'admitted', digits(now) }

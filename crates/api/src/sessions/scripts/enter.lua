@@ -1,0 +1,33 @@
+-- Enters a session among those of its owner. It is done before the session is written: an entry too many costs a look,
+-- one too few would hide a session.
+-- KEYS[1] the hash of the owner; a value is "1 <written, unix ms> <possible end of the session, unix ms> <token>"
+-- ARGV[4] the session  ARGV[5] token  ARGV[6] possible end: "+" and ms from now, or unix ms
+-- ARGV[7] most entries  ARGV[8] ms for which an entry outlives its session  ARGV[9] neighbours to look at
+-- Reply   {"entered" | "full", time}
+local grace = tonumber(ARGV[8])
+-- What nobody lists goes with the writes of others.
+local neighbours = redis.call('HRANDFIELD', KEYS[1], ARGV[9], 'WITHVALUES')
+for index = 1, #neighbours, 2 do
+  local ends = string.match(neighbours[index + 1], '^1 %d+ (%d+) ')
+  if ends and tonumber(ends) + grace <= now then
+    redis.call('HDEL', KEYS[1], neighbours[index])
+  end
+end
+local known = redis.call('HGET', KEYS[1], ARGV[4])
+if not known and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[7]) then
+  return { 'full', digits(now) }
+end
+local ends = tonumber(ARGV[6])
+if string.sub(ARGV[6], 1, 1) == '+' then
+  ends = now + ends
+end
+-- The write that follows may fail, and then the session that is there lives on.
+local before = known and string.match(known, '^1 %d+ (%d+) ')
+if before then
+  ends = math.max(ends, tonumber(before))
+end
+redis.call('HSET', KEYS[1], ARGV[4], table.concat({ '1', digits(now), digits(ends), ARGV[5] }, ' '))
+if redis.call('PTTL', KEYS[1]) < ends + grace - now then
+  redis.call('PEXPIREAT', KEYS[1], digits(ends + grace))
+end
+return { 'entered', digits(now) }

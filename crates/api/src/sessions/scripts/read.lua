@@ -1,0 +1,22 @@
+-- Reads a session, and lengthens the life of a sliding one.
+-- ARGV[4] versions of which it must be one  ARGV[5] "1": lengthen its life  ARGV[6] "1": with the value
+-- Reply   {"absent" | "unmet", time} or {"found", time, version, value, type, owner, token, idle ms, sliding,
+--         absolute end in unix ms, end in unix ms, bytes of the value}
+if not lives then
+  return { 'absent', digits(now) }
+end
+if unmet(ARGV[4], '') then
+  return { 'unmet', digits(now) }
+end
+local expires = tonumber(held[8])
+if ARGV[5] == '1' and held[6] == '1' then
+  local later = math.min(now + tonumber(held[5]), tonumber(held[7]))
+  if later > expires then
+    expires = later
+    redis.call('HSET', KEYS[1], 'expires', digits(expires))
+    redis.call('PEXPIREAT', KEYS[1], digits(expires))
+  end
+end
+local value = ARGV[6] == '1' and redis.call('HGET', KEYS[1], 'value') or ''
+local bytes = digits(redis.call('HSTRLEN', KEYS[1], 'value'))
+return { 'found', digits(now), held[1], value, held[2], held[3], held[4], held[5], held[6], held[7], digits(expires), bytes }

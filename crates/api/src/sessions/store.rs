@@ -1,0 +1,429 @@
+//! Sessions in the store: one script for each step, each about keys of one hash slot.
+//!
+//! A script that consumes the nonce of a request does so in the same atomic step as its work, and before it (INV-SESS-AUTH).
+//! Nothing that changes a session is ever sent twice from here: whether it happened is told to the caller, who decides
+//! (INV-DRV-ONCE). No script is carried out later than its caller has waited, by the store's clock.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use bowline_identity::signature::{Namespace, Verified};
+use bowline_redis::{CallError, Client, Frame, Script};
+use bowline_rt::ration::Ration;
+use bowline_rt::time::{now, unix_time};
+use bytes::Bytes;
+
+use super::clock::{StoreClock, milliseconds};
+use super::conditions::Conditions;
+use super::key::{Owner, SessionKey, store_key};
+use super::limits::{CLOCK_TOLERANCE, LOG_LINES, LOG_PERIOD, NONCE_MARGIN, REQUEST_BUDGET, STORE_DEADLINE};
+
+/// Why a step brought no answer of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The nonce is used.
+    Replayed,
+    /// The signature expired before the step began.
+    Expired,
+    /// The step was not taken, and never will be.
+    NotExecuted(&'static str),
+    /// The step may have been taken.
+    OutcomeUnknown(&'static str),
+}
+
+/// Who asks, until when, and the nonce that the first step consumes.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub namespace: Namespace,
+    key: String,
+    nonce: String,
+    remember_ms: u64,
+    /// Tells this request from a replay of it.
+    consumer: String,
+    /// Whether a step has taken the nonce along. Steps beside each other come after that.
+    has_stepped: AtomicBool,
+    /// When the signature cannot be believed any more, by this host's wall clock.
+    remember_until: std::time::Duration,
+    /// No step begins after this.
+    deadline: Instant,
+}
+
+/// A session that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Session {
+    pub version: String,
+    pub content: Content,
+    pub owner: Option<Owner>,
+    /// Of its entry among the owner's.
+    pub token: String,
+    pub times: Times,
+    /// Bytes of the value, also where that was not asked for.
+    pub bytes: u64,
+}
+
+/// What a session holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Content {
+    pub value: Bytes,
+    pub content_type: String,
+}
+
+/// How long a session lives, in milliseconds; instants are those of the store's clock since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Times {
+    pub idle_ms: u64,
+    pub sliding: bool,
+    pub absolute_unix_ms: u64,
+    pub expires_unix_ms: u64,
+}
+
+/// When something ends at the latest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// In so many milliseconds.
+    In(u64),
+    /// At this instant of the store's clock.
+    At(u64),
+}
+
+impl End {
+    /// As scripts take it.
+    pub fn argument(self) -> String {
+        match self {
+            Self::In(milliseconds) => format!("+{milliseconds}"),
+            Self::At(unix_ms) => unix_ms.to_string(),
+        }
+    }
+}
+
+/// What a read is to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look<'a> {
+    /// Versions of which the session must be one.
+    pub matches: &'a str,
+    /// Whether a sliding session lives on.
+    pub extend: bool,
+    /// Whether the value is wanted.
+    pub value: bool,
+}
+
+impl Look<'static> {
+    /// Without the value, and without a trace.
+    pub const GLANCE: Self = Self { matches: "", extend: false, value: false };
+}
+
+/// What a read found.
+#[derive(Debug)]
+pub(super) enum Found {
+    Session(Box<Session>),
+    Absent,
+    Unmet,
+}
+
+/// A session as it is to be.
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    pub version: &'a str,
+    pub content: &'a Content,
+    pub owner: Option<&'a Owner>,
+    pub token: &'a str,
+    pub idle_ms: u64,
+    pub sliding: bool,
+    pub absolute: End,
+    /// When it ends unless it is used; `None` after its idle time.
+    pub expires_unix_ms: Option<u64>,
+}
+
+/// What became of a write.
+#[derive(Debug)]
+pub(super) enum Wrote {
+    Written {
+        created: bool,
+        absolute_unix_ms: u64,
+        expires_unix_ms: u64,
+        owner_before: Option<Owner>,
+        token_before: String,
+    },
+    Unmet,
+}
+
+/// What became of a removal.
+#[derive(Debug)]
+pub(super) enum Erased {
+    Gone { owner: Option<Owner>, token: String },
+    Absent,
+    Unmet,
+}
+
+impl Caller {
+    pub fn new(verified: &Verified) -> Self {
+        let left = verified.remember_until.saturating_sub(unix_time());
+        Self {
+            namespace: verified.namespace.clone(),
+            key: verified.key.to_string(),
+            nonce: verified.nonce.clone(),
+            remember_ms: milliseconds(left + NONCE_MARGIN),
+            consumer: format!("{:032x}", bowline_rt::random::bits128()),
+            has_stepped: AtomicBool::new(false),
+            remember_until: verified.remember_until,
+            deadline: now() + REQUEST_BUDGET,
+        }
+    }
+
+    /// A tag for a nonce that no session or owner goes with.
+    fn own_tag(&self) -> String {
+        format!("session-nonce:{}:{}", self.key, self.nonce)
+    }
+}
+
+/// The sessions of all namespaces.
+#[derive(Debug)]
+pub(super) struct Store {
+    client: Client,
+    clock: StoreClock,
+    pub(super) scripts: Scripts,
+    ration: Ration,
+}
+
+#[derive(Debug)]
+pub(super) struct Scripts {
+    read: Script,
+    write: Script,
+    erase: Script,
+    pub(super) enter: Script,
+    pub(super) list: Script,
+    pub(super) forget: Script,
+    admit: Script,
+}
+
+macro_rules! script {
+    ($($name:literal),+) => {
+        Script::new(concat!($(include_str!(concat!("scripts/", $name, ".lua"))),+)).deadline(STORE_DEADLINE)
+    };
+}
+
+impl Scripts {
+    fn new() -> Self {
+        Self {
+            // Twice is as good as once: a nonce knows who consumed it.
+            read: script!("prelude", "session", "read").idempotent(),
+            write: script!("prelude", "session", "write"),
+            erase: script!("prelude", "session", "erase"),
+            enter: script!("prelude", "enter").idempotent(),
+            list: script!("prelude", "list").idempotent(),
+            forget: script!("prelude", "forget").idempotent(),
+            admit: script!("prelude", "admit").idempotent(),
+        }
+    }
+}
+
+impl Store {
+    pub fn new(client: Client) -> Self {
+        Self {
+            client,
+            clock: StoreClock::default(),
+            scripts: Scripts::new(),
+            ration: Ration::new(LOG_LINES, LOG_PERIOD),
+        }
+    }
+
+    /// Reads a session.
+    pub async fn read(&self, caller: &Caller, key: &SessionKey, look: Look<'_>) -> Result<Found, Failure> {
+        let tag = key.tag(&caller.namespace);
+        let [extend, value] = [look.extend, look.value].map(|yes| if yes { "1" } else { "0" });
+        let arguments = [look.matches.as_bytes(), extend.as_bytes(), value.as_bytes()];
+        let reply = self.run(&self.scripts.read, caller, &tag, &arguments).await?;
+        match reply.word() {
+            "found" => Ok(Found::Session(Box::new(reply.session().ok_or(MALFORMED)?))),
+            "absent" => Ok(Found::Absent),
+            "unmet" => Ok(Found::Unmet),
+            _ => Err(MALFORMED),
+        }
+    }
+
+    /// Writes a session.
+    pub async fn write(
+        &self,
+        caller: &Caller,
+        key: &SessionKey,
+        conditions: &Conditions,
+        draft: &Draft<'_>,
+    ) -> Result<Wrote, Failure> {
+        let tag = key.tag(&caller.namespace);
+        let (idle, absolute) = (draft.idle_ms.to_string(), draft.absolute.argument());
+        let expires = draft.expires_unix_ms.map(|unix_ms| unix_ms.to_string()).unwrap_or_default();
+        let arguments = [
+            conditions.matches.as_bytes(),
+            conditions.none_matches.as_bytes(),
+            draft.version.as_bytes(),
+            &draft.content.value,
+            draft.content.content_type.as_bytes(),
+            draft.owner.map_or("", Owner::escaped).as_bytes(),
+            draft.token.as_bytes(),
+            idle.as_bytes(),
+            if draft.sliding { b"1" } else { b"0" },
+            absolute.as_bytes(),
+            expires.as_bytes(),
+        ];
+        let reply = self.run(&self.scripts.write, caller, &tag, &arguments).await?;
+        let created = match reply.word() {
+            "unmet" => return Ok(Wrote::Unmet),
+            word => word == "created",
+        };
+        let written = || {
+            Some(Wrote::Written {
+                created,
+                absolute_unix_ms: reply.number(2)?,
+                expires_unix_ms: reply.number(3)?,
+                owner_before: Owner::from_store(reply.text(4)?),
+                token_before: reply.text(5)?.to_owned(),
+            })
+        };
+        written().ok_or(MALFORMED)
+    }
+
+    /// Removes a session.
+    pub async fn erase(
+        &self,
+        caller: &Caller,
+        key: &SessionKey,
+        conditions: &Conditions,
+    ) -> Result<Erased, Failure> {
+        let tag = key.tag(&caller.namespace);
+        let arguments = [conditions.matches.as_bytes(), conditions.none_matches.as_bytes()];
+        let reply = self.run(&self.scripts.erase, caller, &tag, &arguments).await?;
+        match (reply.word(), reply.text(2), reply.text(3)) {
+            ("erased", Some(owner), Some(token)) => {
+                Ok(Erased::Gone { owner: Owner::from_store(owner), token: token.to_owned() })
+            }
+            ("absent", ..) => Ok(Erased::Absent),
+            ("unmet", ..) => Ok(Erased::Unmet),
+            _ => Err(MALFORMED),
+        }
+    }
+
+    /// Consumes the nonce of a request that is about no single session.
+    pub async fn admit(&self, caller: &Caller) -> Result<(), Failure> {
+        let tag = caller.own_tag();
+        self.run(&self.scripts.admit, caller, &tag, &[]).await.map(drop)
+    }
+
+    /// Runs a script about the key with `tag`. The first one of a request takes the nonce along.
+    pub(super) async fn run(
+        &self,
+        script: &Script,
+        caller: &Caller,
+        tag: &str,
+        arguments: &[&[u8]],
+    ) -> Result<Reply, Failure> {
+        let is_first = !caller.has_stepped.swap(true, Ordering::Relaxed);
+        if is_first && unix_time() >= caller.remember_until {
+            return Err(Failure::Expired);
+        }
+        let key = store_key(tag);
+        let nonce = is_first.then(|| format!("{key}:nonce:{}:{}", caller.key, caller.nonce));
+        let keys: Vec<&[u8]> =
+            [Some(&key), nonce.as_ref()].into_iter().flatten().map(String::as_bytes).collect();
+        let mut reply = self.attempt(script, caller, &keys, arguments).await?;
+        if reply.word() == "late" {
+            // Nothing was done. The clock of the store is not where it was, and the answer said where it is.
+            reply = self.attempt(script, caller, &keys, arguments).await?;
+        }
+        match reply.word() {
+            "late" => Err(Failure::NotExecuted("the store was too slow")),
+            "replayed" => Err(Failure::Replayed),
+            _ => Ok(reply),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        script: &Script,
+        caller: &Caller,
+        keys: &[&[u8]],
+        arguments: &[&[u8]],
+    ) -> Result<Reply, Failure> {
+        let asked_at = now();
+        if asked_at >= caller.deadline {
+            return Err(Failure::NotExecuted("the request took too long"));
+        }
+        let not_after = self.clock.at_most(asked_at + STORE_DEADLINE + CLOCK_TOLERANCE).to_string();
+        let remember = caller.remember_ms.to_string();
+        let mut all = vec![not_after.as_bytes(), remember.as_bytes(), caller.consumer.as_bytes()];
+        all.extend_from_slice(arguments);
+        let frame = self.client.eval(script, keys, &all).await.map_err(|error| self.failure(&error))?;
+        let reply = Reply::of(frame).ok_or(MALFORMED)?;
+        self.clock.learn(asked_at, reply.number(1).ok_or(MALFORMED)?);
+        Ok(reply)
+    }
+
+    fn failure(&self, error: &CallError) -> Failure {
+        // The text of a server may repeat what it was sent.
+        let shown = match error {
+            CallError::Server(error) => format!("the store answered {}", error.code),
+            error => error.to_string(),
+        };
+        if let Some(left_out) = self.ration.admit() {
+            tracing::warn!(error = shown, left_out, "the store did not serve a session request");
+        }
+        match error {
+            CallError::Server(error) if error.code == "OOM" => Failure::NotExecuted("the store is full"),
+            CallError::Server(_) if error.had_no_effect() => Failure::NotExecuted("the store refuses work"),
+            CallError::Server(_) => Failure::OutcomeUnknown("the store answered with an error"),
+            _ if error.had_no_effect() => Failure::NotExecuted("the store cannot be reached"),
+            _ => Failure::OutcomeUnknown("the store did not answer"),
+        }
+    }
+}
+
+/// The store's answer has another form than the scripts give it: it is not known what ran.
+const MALFORMED: Failure = Failure::OutcomeUnknown("the store gave a strange answer");
+
+/// The answer of a script: a word, the store's time, and what belongs to the word.
+#[derive(Debug)]
+pub(super) struct Reply(Vec<Bytes>);
+
+impl Reply {
+    fn of(frame: Frame) -> Option<Self> {
+        let Frame::Array(elements) = frame else { return None };
+        let bytes = |element| match element {
+            Frame::Bulk(bytes) | Frame::Simple(bytes) => Some(bytes),
+            _ => None,
+        };
+        elements.into_iter().map(bytes).collect::<Option<Vec<_>>>().map(Self)
+    }
+
+    pub fn word(&self) -> &str {
+        self.text(0).unwrap_or_default()
+    }
+
+    pub fn text(&self, index: usize) -> Option<&str> {
+        self.0.get(index).and_then(|bytes| std::str::from_utf8(bytes).ok())
+    }
+
+    pub fn number(&self, index: usize) -> Option<u64> {
+        self.text(index)?.parse().ok()
+    }
+
+    /// What follows the element at `index`, in pairs.
+    pub fn pairs_after(&self, index: usize) -> impl Iterator<Item = Option<(&str, &str)>> {
+        let texts = (index + 1..self.0.len()).step_by(2);
+        texts.map(|index| Some((self.text(index)?, self.text(index + 1)?)))
+    }
+
+    fn session(&self) -> Option<Session> {
+        Some(Session {
+            version: self.text(2)?.to_owned(),
+            content: Content { value: self.0.get(3)?.clone(), content_type: self.text(4)?.to_owned() },
+            owner: Owner::from_store(self.text(5)?),
+            token: self.text(6)?.to_owned(),
+            times: Times {
+                idle_ms: self.number(7)?,
+                sliding: self.text(8)? == "1",
+                absolute_unix_ms: self.number(9)?,
+                expires_unix_ms: self.number(10)?,
+            },
+            bytes: self.number(11)?,
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! Lists of sessions by owner.
+
+use super::*;
+
+fn names(page: &Value) -> Vec<String> {
+    let sessions = page["sessions"].as_array().expect("a list");
+    sessions.iter().map(|session| session["key"].as_str().expect("a key").to_owned()).collect()
+}
+
+impl World {
+    async fn list(&self, query: &str) -> Value {
+        self.ask(get(format!("/v1/user-sessions?{query}"))).await.expect(200, "").json()
+    }
+
+    /// Makes an entry as if it had been written long ago.
+    async fn old_entry(&self, owner: &str, name: &str, ends: &str) {
+        self.store(&["HSET", &owner_key(owner), name, &format!("1 1000 {ends} abc")]).await;
+    }
+}
+
+const FAR: &str = "4000000000000";
+
+#[tokio::test]
+async fn the_sessions_of_an_owner_are_listed_in_pages() {
+    let world = World::start().await;
+    for name in ["b", "a%2Fx", "d", "c"] {
+        world.ask(put(one(name) + "?owner=al%20ice&ttl=1h", "value")).await.expect(201, "");
+    }
+    world.ask(put(one("e") + "?owner=bob", "value")).await.expect(201, "");
+    let page = world.list("owner=al%20ice").await;
+    assert_eq!(
+        (names(&page), &page["next"]),
+        (vec!["a/x".into(), "b".into(), "c".into(), "d".into()], &Value::Null)
+    );
+    let first = &page["sessions"][0];
+    assert_eq!(
+        (&first["bytes"], &first["owner"], &first["ttl"]),
+        (&5.into(), &"al ice".into(), &"3600s".into())
+    );
+    assert!(!page.to_string().contains("value\""), "values are not listed");
+
+    let page = world.list("owner=al%20ice&limit=3").await;
+    assert_eq!(names(&page).len(), 3);
+    let next = page["next"].as_str().expect("there is more");
+    let page = world.list(&format!("owner=al%20ice&limit=3&cursor={next}")).await;
+    assert_eq!((names(&page), &page["next"]), (vec!["d".into()], &Value::Null));
+    assert!(names(&world.list("owner=nobody").await).is_empty());
+    world.ask(get("/v1/user-sessions")).await.expect(400, "parameter_invalid");
+    world.ask(get("/v1/user-sessions?owner=")).await.expect(400, "parameter_invalid");
+    world.ask(get("/v1/user-sessions?owner=a&cursor=%7B")).await.expect(400, "parameter_invalid");
+}
+
+#[tokio::test]
+async fn a_session_moves_with_its_owner_and_leaves_with_its_end() {
+    let world = World::start().await;
+    let check = async |owner: &str, expected: &[&str]| {
+        assert_eq!(names(&world.list(&format!("owner={owner}")).await), expected, "{owner}");
+        assert_eq!(world.entries(owner).await, expected, "{owner}: nothing is left behind");
+    };
+    world.ask(put(one("a") + "?owner=x", "1")).await.expect(201, "");
+    check("x", &["a"]).await;
+    world.ask(put(one("a") + "?owner=y", "1")).await.expect(204, "");
+    check("x", &[]).await;
+    check("y", &["a"]).await;
+    world.ask(ask("PATCH", one("a") + "?owner=z")).await.expect(204, "");
+    check("y", &[]).await;
+    check("z", &["a"]).await;
+    world.ask(put(one("a") + "?keep=true&absolute=1h", "2")).await.expect(204, "");
+    world.ask(put(one("a") + "?keep=true&owner=w", "2")).await.expect(204, "");
+    check("z", &[]).await;
+    check("w", &["a"]).await;
+    world.ask(ask("PATCH", one("a") + "?owner=")).await.expect(204, "");
+    check("w", &[]).await;
+    world.ask(put(one("b") + "?owner=w", "1")).await.expect(201, "");
+    world.ask(ask("DELETE", one("b"))).await.expect(204, "");
+    check("w", &[]).await;
+    world.ask(put(one("b") + "?owner=w", "1")).await.expect(201, "");
+    world.ask(put(one("b"), "1")).await.expect(204, "");
+    check("w", &[]).await;
+}
+
+#[tokio::test]
+async fn wrong_entries_are_not_believed_and_removed() {
+    let world = World::start().await;
+    world.ask(put(one("mine") + "?owner=x", "1")).await.expect(201, "");
+    world.ask(put(one("theirs") + "?owner=y", "1")).await.expect(201, "");
+    for name in ["gone", "theirs"] {
+        world.old_entry("x", name, FAR).await;
+    }
+    assert_eq!(names(&world.list("owner=x").await), ["mine"]);
+    assert_eq!(world.entries("x").await, ["mine"]);
+    let mut registry = prometheus_client::registry::Registry::default();
+    world.sessions.register_metrics(&mut registry);
+    let text = crate::metrics::encode(&registry);
+    assert!(text.contains("bowline_session_owner_entries_removed_total 2"), "{text}");
+    assert!(text.contains("bowline_session_requests_total{operation=\"put\",outcome=\"ok\"} 2"), "{text}");
+
+    // A session may be on its way: its entry is young.
+    let young = format!("1 {} {FAR} abc", unix_time().as_millis());
+    world.store(&["HSET", &owner_key("x"), "coming", &young]).await;
+    // A later version's entries are left alone.
+    world.store(&["HSET", &owner_key("x"), "mine too", "2 something else"]).await;
+    assert_eq!(names(&world.list("owner=x").await), ["mine"]);
+    assert_eq!(world.entries("x").await, ["coming", "mine", "mine too"]);
+}
+
+#[tokio::test]
+async fn a_list_has_a_bound_and_makes_room_for_who_lives() {
+    let world = World::start().await;
+    let young = unix_time().as_millis();
+    let mut words = vec!["HSET".to_owned(), owner_key("x")];
+    for index in 0..1_000 {
+        words.extend([format!("s{index}"), format!("1 {young} {FAR} abc")]);
+    }
+    let fill = async |words: &[String]| {
+        world.store(&words.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    };
+    fill(&words).await;
+    world.ask(put(one("new") + "?owner=x", "1")).await.expect(409, "owner_full");
+    world.ask(get(one("new"))).await.expect(404, "session_not_found");
+    // The same list, an hour later: what is not there any more is found out.
+    let old = words.iter().map(|word| word.replace(&format!("1 {young} "), "1 1000 ")).collect::<Vec<_>>();
+    fill(&old).await;
+    world.ask(put(one("new") + "?owner=x", "1")).await.expect(201, "");
+    assert_eq!(world.entries("x").await, ["new"]);
+    assert_eq!(names(&world.list("owner=x").await), ["new"]);
+}
+
+#[tokio::test]
+async fn what_ended_is_swept_with_the_writes_of_others() {
+    let world = World::start().await;
+    for index in 0..4 {
+        world.old_entry("x", &format!("ended{index}"), "2000").await;
+    }
+    until("all are swept", async || {
+        world.ask(put(one("a") + "?owner=x", "1")).await;
+        (world.entries("x").await == ["a"]).then_some(())
+    })
+    .await;
+    // The list ends with the longest session, and a little later.
+    let Frame::Integer(left) = world.store(&["PTTL", &owner_key("x")]).await else { panic!("no time") };
+    let month = 30 * 24 * 3_600_000;
+    assert!((month..=month + 60_000).contains(&left), "{left}");
+}
+
+/// A write that fails must not make the entry end before the session that is there.
+#[tokio::test]
+async fn an_entry_never_ends_earlier_than_before() {
+    let world = World::start().await;
+    world.ask(put(one("a") + "?owner=x", "1")).await.expect(201, "");
+    let refused = put(one("a") + "?owner=x&absolute=1s", "2").header("if-none-match", "*");
+    world.ask(refused).await.expect(412, "precondition_failed");
+    let Frame::Bulk(entry) = world.store(&["HGET", &owner_key("x"), "a"]).await else { panic!("no entry") };
+    let entry = String::from_utf8(entry.to_vec()).expect("text");
+    let ends: u128 = entry.split(' ').nth(2).and_then(|ends| ends.parse().ok()).expect("an end");
+    assert!(ends > unix_time().as_millis() + 29 * 24 * 3_600_000, "{entry}");
+}
