@@ -5,10 +5,11 @@ use std::process::Command as Program;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bowline_redis::{CallError, Client, Command, Config, Connection, Settings};
+use bowline_redis::{CallError, Client, Command, Config, Connection, Frame, Protocol, Settings};
 use bowline_rt::time::now;
 use bowline_torture::driver::sleeper::READY;
-use bowline_torture::driver::storm::{Arena, Family, Storm, impatient};
+use bowline_torture::driver::storm::{Arena, Family, Storm, arguments, impatient};
+use bowline_torture::driver::values::{LISTS, Values, list, list_key, value_key};
 use bowline_torture::limits::{RECOVERY_MAX, SOON};
 use bowline_torture::peers;
 use bowline_torture::ports::free_address;
@@ -22,9 +23,9 @@ const DURATION: Duration = Duration::from_secs(5);
 #[expect(clippy::print_stdout, reason = "figures, for who asks for them with --nocapture")]
 async fn check(family: Family, fence: bool) {
     story(async {
-        for seed in [1, 2] {
+        for (seed, protocol) in [(1, Protocol::Resp3), (2, Protocol::Resp2)] {
             let settings = Settings { fence, ..impatient() };
-            let storm = Storm { family, seed, duration: DURATION / 2, settings };
+            let storm = Storm { family, seed, duration: DURATION / 2, settings, protocol };
             println!(
                 "{family:?}, seed {seed}: {}",
                 storm.run().await.with_context(|| format!("seed {seed}"))?
@@ -72,7 +73,7 @@ async fn a_server_that_is_stopped_and_continued_on_one_thread() {
 async fn a_half_open_connection_that_is_idle() {
     story(async {
         let settings = impatient();
-        let arena = Arena::start(1, settings).await?;
+        let arena = Arena::start(1, settings, Protocol::Resp3).await?;
         arena.client.call(Command::new("PING")).await?;
         let mut connection = arena.client.connection();
         let up = connection.borrow_and_update().clone();
@@ -96,7 +97,7 @@ async fn a_half_open_connection_that_is_idle() {
 async fn an_old_write_does_not_run_after_a_new_one() {
     story(async {
         for seed in 1..=10 {
-            let arena = Arena::start(seed, impatient()).await?;
+            let arena = Arena::start(seed, impatient(), Protocol::Resp3).await?;
             arena.client.call(Command::new("PING")).await?;
             let old = arena.proxy.accepted();
             let set =
@@ -147,28 +148,23 @@ async fn a_client_that_is_stopped_and_continued() {
 #[tokio::test]
 async fn lists_that_read_like_messages() {
     story(async {
-        for arguments in [&[][..], &["--rename-command", "HELLO", ""]] {
-            check_content(arguments).await?;
-        }
+        check_content(Protocol::Resp3).await?;
+        check_content(Protocol::Resp2).await?;
         Ok(())
     })
     .await;
 }
 
-async fn check_content(arguments: &[&str]) -> Result<()> {
-    use bowline_redis::{Frame, Protocol};
-    use bowline_torture::driver::values::{LISTS, Values, list, list_key, value_key};
-
+async fn check_content(protocol: Protocol) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let address = free_address();
-    let _server = peers::redis_with(directory.path(), address, arguments).await?;
+    let _server = peers::redis_with(directory.path(), address, arguments(protocol)).await?;
     let client = Client::start(Config::from_url(&format!("redis://{address}"))?);
     let values = Values::default();
     values.fill(&client).await?;
     let state = client.connection().borrow().clone();
     let Connection::Up { server, .. } = state else { anyhow::bail!("it is up") };
-    let expected = if arguments.is_empty() { Protocol::Resp3 } else { Protocol::Resp2 };
-    ensure!(server.protocol == expected, "{:?}", server.protocol);
+    ensure!(server.protocol == protocol, "{:?}", server.protocol);
 
     let range = |number: usize| client.call(Command::new("LRANGE").arg(list_key(number)).args(["0", "-1"]));
     let get = |key: usize| client.call(Command::new("GET").arg(value_key(key)));

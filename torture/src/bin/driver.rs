@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use bowline_redis::Settings;
+use bowline_redis::{Protocol, Settings};
 use bowline_torture::driver::storm::{FAMILIES, Storm, impatient};
 use bowline_torture::driver::{bounds, sleeper};
 use clap::{Parser, Subcommand};
@@ -70,18 +70,17 @@ async fn main() -> ExitCode {
 }
 
 /// A sixth of the time for each family of faults, and for the server that stands still. Every second run is one with the
-/// settings that the driver has by default; every third one with fences.
+/// settings that the driver has by default, every third one with fences, and every fifth one in RESP2.
 async fn storm(duration: Duration, seed: u64) -> Result<()> {
     let share = duration / (u32::try_from(FAMILIES.len()).expect("a few") + 1);
     for (number, family) in FAMILIES.into_iter().enumerate() {
         let seed = seed + number as u64;
         for (part, settings) in [impatient(), Settings::default()].into_iter().enumerate() {
             let settings = Settings { fence: (number + part) % 3 == 0, ..settings };
-            let storm = Storm { family, seed, duration: share / 2, settings };
-            println!(
-                "{family:?}, seed {seed}, silence_max {:?}, fence {}:",
-                settings.silence_max, settings.fence
-            );
+            let protocol = if (2 * number + part) % 5 == 1 { Protocol::Resp2 } else { Protocol::Resp3 };
+            let storm = Storm { family, seed, duration: share / 2, settings, protocol };
+            let (silence_max, fence) = (settings.silence_max, settings.fence);
+            println!("{family:?}, seed {seed}, {protocol:?}, silence_max {silence_max:?}, fence {fence}:");
             println!("  {}", storm.run().await?);
         }
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bowline_redis::{CallError, Command, Settings};
+use bowline_redis::{CallError, Command, Protocol, Settings};
 use bowline_rt::task::{self, JoinSet};
 use bowline_rt::time::{self, now};
 
@@ -55,7 +55,7 @@ impl fmt::Display for Bounds {
 /// # Errors
 /// A promise was broken.
 pub async fn run(standstill: Duration, seed: u64) -> Result<Bounds> {
-    let arena = Arena::start(seed, Settings::default()).await?;
+    let arena = Arena::start(seed, Settings::default(), Protocol::Resp3).await?;
     // The connection is up, and memory that only the first wave needs is taken.
     arena.client.call(Command::new("PING")).await.context("the server answers")?;
     arena.server.signal(Signal::Stop)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use bowline_redis::{Client, Command, Config, Settings};
+use bowline_redis::{Client, Command, Config, Protocol, Settings};
 use bowline_rt::time::now;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -58,6 +58,8 @@ pub struct Storm {
     pub duration: Duration,
     /// Those of the client.
     pub settings: Settings,
+    /// What the server speaks: with RESP2 it does not know `HELLO`.
+    pub protocol: Protocol,
 }
 
 /// Settings under which a silent server is noticed soon, so that a short test sees it often.
@@ -87,6 +89,15 @@ pub struct Arena {
     direct: Client,
     /// Dropped last: the server's folder.
     _directory: TempDir,
+}
+
+/// The arguments of a redis-server that speaks no other dialect.
+#[must_use]
+pub const fn arguments(protocol: Protocol) -> &'static [&'static str] {
+    match protocol {
+        Protocol::Resp2 => &["--rename-command", "HELLO", ""],
+        Protocol::Resp3 => &[],
+    }
 }
 
 /// What was seen.
@@ -119,10 +130,10 @@ impl Arena {
     ///
     /// # Errors
     /// redis-server is not installed, or does not work.
-    pub async fn start(seed: u64, settings: Settings) -> Result<Self> {
+    pub async fn start(seed: u64, settings: Settings, protocol: Protocol) -> Result<Self> {
         let directory = tempfile::tempdir().context("cannot create a folder")?;
         let address = free_address();
-        let server = peers::redis(directory.path(), address).await?;
+        let server = peers::redis_with(directory.path(), address, arguments(protocol)).await?;
         let direct = Client::start(Config::from_url(&format!("redis://{address}"))?);
         let ledger = Arc::new(Ledger::default());
         ledger.values().fill(&direct).await?;
@@ -185,7 +196,7 @@ impl Storm {
     /// # Errors
     /// A promise was broken.
     pub async fn run(self) -> Result<Report> {
-        let arena = Arena::start(self.seed, self.settings).await?;
+        let arena = Arena::start(self.seed, self.settings, self.protocol).await?;
         let load = Load::start(&arena.client, &arena.ledger, self.seed);
         let mut random = StdRng::seed_from_u64(self.seed);
         wait_for_answers(&arena.ledger, GOOD_ANSWERS).await;
