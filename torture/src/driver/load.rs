@@ -13,11 +13,13 @@ use rand::{RngExt, SeedableRng};
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::{Ledger, Question};
-use super::values::{COUNTERS, KEYS, LISTS, counter_key, list_key, value_key};
+use super::values::{COUNTERS, KEYS, LISTS, PATIENT_COUNTERS, counter_key, list_key, value_key};
 use crate::limits::{LATENESS_MAX, LOOK_PERIOD, SOON};
 
 /// Callers that share one connection.
 pub const CALLERS: u64 = 64;
+/// Of these, callers who only count and never give up.
+const PATIENT_CALLERS: u64 = 8;
 /// Callers with connections of their own.
 const LONERS: u64 = 4;
 /// Calls for which a loner uses one connection, at most.
@@ -56,7 +58,11 @@ impl Load {
                 };
                 let stop = stop.clone();
                 task::spawn("caller", async move {
-                    if number < CALLERS { caller.share(stop).await } else { caller.be_alone(stop).await }
+                    match number {
+                        0..PATIENT_CALLERS => caller.count(stop, number).await,
+                        PATIENT_CALLERS..CALLERS => caller.share(stop).await,
+                        _ => caller.be_alone(stop).await,
+                    }
                 })
             })
             .collect();
@@ -123,6 +129,15 @@ enum Way<'a> {
 }
 
 impl Caller {
+    async fn count(self, stop: CancellationToken, number: u64) {
+        let counter = COUNTERS - 1 - usize::try_from(number).unwrap_or_default() % PATIENT_COUNTERS;
+        let question = Question::Increment(counter);
+        while !stop.is_cancelled() {
+            let outcome = self.answer(Way::Shared(&self.client), question, SOON).await;
+            self.ledger.ended(question, Some(&outcome));
+        }
+    }
+
     async fn share(mut self, stop: CancellationToken) {
         let client = self.client.clone();
         while !stop.is_cancelled() {
@@ -184,8 +199,8 @@ impl Caller {
             }
             8 if is_alone => Question::Block,
             8 => Question::Batch(random.random_range(0..KEYS)),
-            9 => Question::Transaction(random.random_range(0..COUNTERS)),
-            _ => Question::Increment(random.random_range(0..COUNTERS)),
+            9 => Question::Transaction(random.random_range(0..COUNTERS - PATIENT_COUNTERS)),
+            _ => Question::Increment(random.random_range(0..COUNTERS - PATIENT_COUNTERS)),
         }
     }
 

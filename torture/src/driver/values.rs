@@ -14,6 +14,8 @@ pub const KEYS: usize = 500;
 pub const LISTS: usize = MESSAGES.len();
 /// Counters.
 pub const COUNTERS: usize = 16;
+/// The last of them belong to callers who never give up: of these, few fates are unknown, and a command that runs twice shows.
+pub const PATIENT_COUNTERS: usize = 4;
 /// Longest value. Small ones are more frequent.
 const VALUE_BYTES_MAX: usize = 20_000;
 
