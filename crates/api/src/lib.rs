@@ -1,4 +1,6 @@
-//! The admin port of a gateway or an agent: health, readiness, metrics and the status of a zone, over HTTP/1.1.
+//! What is asked of a process over HTTP/1.1: the admin port of a gateway or an agent, and the [session service](sessions).
+//!
+//! The admin port shows health, readiness, metrics and the status of a zone:
 //!
 //! | path | answer |
 //! |---|---|
@@ -10,8 +12,8 @@
 //! Everything else is a 404. Every error is JSON with a stable `code`. Where a client token is required,
 //! only `/healthz` and `/readyz` go without: they say nothing of the system, and probes carry no secrets.
 //!
-//! What the answers say comes from a [`Plane`], so that the routes know neither gateways nor the store. Not here: the
-//! data path.
+//! What the answers say comes from a [`Plane`], so that the routes know neither gateways nor the store. The session service
+//! has a port, keys and a connection to the store of its own. Not here: the data path.
 
 pub mod limits;
 mod metrics;
@@ -27,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use metrics::{BuildInfo, ProcessProbe, register_process};
 pub use routes::{Admin, router};
-pub use serve::serve;
+pub use serve::{ServeSettings, serve, serve_with};
 
 /// Whether a process does its work.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,7 +11,8 @@ pub const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time to answer a request. A status asks every gateway of the zone, each with a shorter bound.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longest time that one connection is kept, however busy: a reader that never reads ends here.
+/// Time after which a connection is closed when its answer is out, however busy it is. A reader that never reads is cut a
+/// grace later.
 pub const CONNECTION_LIFETIME_MAX: Duration = Duration::from_secs(300);
 
 /// Bytes buffered for one connection, which bounds the request line and the headers.

@@ -1,5 +1,7 @@
 //! Running the roles: configuration from flags and files, the log, signals, and what is printed.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use bowline_identity::token::Token;
 use bowline_node::config::value::Secret;
@@ -62,7 +64,7 @@ pub async fn server(flags: &ServerFlags, log: &LogFlags, origins: &Origins) -> R
     let files = plan.reload();
     let (flags, log, origins) = (flags.clone(), log.clone(), origins.clone());
     let shutdown = prepare(move || {
-        reload(&files, "tokens and certificates are read again");
+        reload(&files, "tokens, certificates and signing keys are read again");
         match flags.load(&log, &origins) {
             Ok(now) => name_restarts(changed_keys(&loaded.config, &now.config)),
             Err(failure) => tracing::error!("the configuration cannot be read again: {failure}"),
@@ -146,6 +148,7 @@ pub async fn dev(flags: &DevFlags) -> Result<(), Failure> {
     let base = flags.port_base;
     let plan = DevPlan {
         http: flags.http_port.unwrap_or(base),
+        sessions: flags.sessions_port.unwrap_or(base + 5),
         admin: flags.admin_port.unwrap_or(base + 10),
         agents: flags.agents_port.unwrap_or(base + 20),
         peers: flags.peers_port.unwrap_or(base + 21),
@@ -157,13 +160,15 @@ pub async fn dev(flags: &DevFlags) -> Result<(), Failure> {
     bowline_rt::task::spawn("signals", signals.watch_to_stop(shutdown.clone()));
     let dev = Dev::start(&plan).await.map_err(dev_failure)?;
     edge::print(&dev_addresses(&dev))?;
+    // It is gone when this function ends.
+    let key = dev_key(&dev)?;
     let ready = tokio::select! {
         biased;
         () = shutdown.cancelled() => None,
         ready = dev.ready() => Some(ready),
     };
     match ready {
-        Some(Ok(())) => edge::print(&dev_example(&dev))?,
+        Some(Ok(())) => edge::print(&dev_example(&dev, key.path()))?,
         Some(Err(error)) => {
             shutdown.cancel();
             dev.run(shutdown).await.map_err(dev_failure)?;
@@ -185,24 +190,51 @@ fn dev_failure(error: DevError) -> Failure {
 
 fn dev_addresses(dev: &Dev) -> String {
     let addresses = dev.addresses();
-    format!(
+    let mut text = format!(
         "Bowline for development only: no TLS, no tokens, loopback only, and nothing is kept.\n\n\
-         \x20 http    http://{}/   requests for SERVICE.svc.bowline\n\
-         \x20 admin   http://{}/v1/status   also /metrics, /healthz, /readyz\n\
-         \x20 agents  {}   bowline agent --join ...\n\
-         \x20 peers   {}   other gateways\n\n",
-        addresses.http, addresses.admin, addresses.agents, addresses.peers
-    )
+         \x20 http      http://{}/   requests for SERVICE.svc.bowline\n\
+         \x20 admin     http://{}/v1/status   also /metrics, /healthz, /readyz\n",
+        addresses.http, addresses.admin
+    );
+    if let Some(sessions) = addresses.sessions {
+        text.push_str(&format!(
+            "  sessions  http://{sessions}/v1/openapi.json   signed requests to /v1/user-sessions\n"
+        ));
+    }
+    text.push_str(&format!(
+        "  agents    {}   bowline agent --join ...\n  peers     {}   other gateways\n\n",
+        addresses.agents, addresses.peers
+    ));
+    text
 }
 
-fn dev_example(dev: &Dev) -> String {
-    format!(
+/// The key for the session service, in a file that only this user can read.
+fn dev_key(dev: &Dev) -> Result<tempfile::NamedTempFile, Failure> {
+    use std::io::Write as _;
+    let file = tempfile::Builder::new().prefix("bowline-dev-").suffix(".key").tempfile();
+    let mut file = file.context("cannot create a file for the signing key")?;
+    file.write_all(dev.signing_key().to_toml().as_bytes()).context("cannot write the signing key")?;
+    Ok(file)
+}
+
+fn dev_example(dev: &Dev, key: &Path) -> String {
+    let mut text = format!(
         "A demo service runs behind an agent. Ask it through the gateway:\n\n\
-         \x20 curl -H 'Host: {}' http://{}/\n\n\
-         Ctrl-C stops everything.\n",
+         \x20 curl -H 'Host: {}' http://{}/\n\n",
         Dev::host(),
         dev.addresses().http
-    )
+    );
+    if let Some(sessions) = dev.addresses().sessions {
+        let sign = format!("bowline sign --key {}", key.display());
+        let url = format!("http://{sessions}/v1/user-sessions/42");
+        text.push_str(&format!(
+            "The session service takes signed requests. Write a session, and read it:\n\n\
+             \x20 {sign} -X PUT --data hello {url} | curl -i --config -\n\
+             \x20 {sign} {url} | curl -i --config -\n\n"
+        ));
+    }
+    text.push_str("Ctrl-C stops everything.\n");
+    text
 }
 
 fn warn(warnings: &[String]) {

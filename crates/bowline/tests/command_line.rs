@@ -216,17 +216,24 @@ fn dev_prints_a_line_that_works_and_stops_when_its_terminal_is_gone() {
     use std::io::BufRead as _;
 
     let folder = folder();
-    let ports = ["dev", "--http-port", "0", "--admin-port", "0", "--agents-port", "0", "--peers-port", "0"];
+    let names = ["--http-port", "--admin-port", "--agents-port", "--peers-port", "--sessions-port"];
+    let ports: Vec<&str> =
+        ["dev"].into_iter().chain(names.into_iter().flat_map(|name| [name, "0"])).collect();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bowline"));
     command.env_clear().args(ports).args(["--log-level", "error"]).stdout(std::process::Stdio::piped());
     let mut dev = Running(command.spawn().expect("the program starts"));
     let output = std::io::BufReader::new(dev.0.stdout.take().expect("piped"));
     let mut lines = output.lines().map_while(Result::ok);
 
-    let admin = after(&mut lines, "admin   ");
+    let admin = after(&mut lines, "admin     ");
     let http = after(&mut lines, "curl -H 'Host: demo.svc.bowline' http://");
     let greeting = greet(http.trim_end_matches('/'));
     assert!(greeting.contains("Hello from behind the agent dev-agent"), "{greeting}");
+
+    // What signs is there while dev runs.
+    let key = after(&mut lines, "bowline sign --key ");
+    let sign = ["sign", "--key", &key, "--output", "headers", "http://127.0.0.1/v1/user-sessions/42"];
+    check(folder.path(), &sign, &[], 0, "keyid=\"dev\"");
 
     let url = admin.trim_end_matches("/v1/status");
     check(folder.path(), &["status", "--gateway", url], &[], 0, "demo  dev-agent  dev");

@@ -11,6 +11,7 @@ pub mod agent;
 mod changes;
 pub mod rules;
 pub mod server;
+pub mod sessions;
 pub mod store;
 mod suggest;
 pub mod text;

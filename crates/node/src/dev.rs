@@ -8,6 +8,7 @@ pub mod demo;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use bowline_api::ProcessProbe;
+use bowline_identity::signature::{Algorithm, Keys, SigningKey};
 use bowline_identity::tls::Connector;
 use bowline_model::{AgentId, ServiceName};
 use bowline_rt::task::{JoinHandle, spawn};
@@ -19,14 +20,15 @@ use self::demo::{Demo, probe};
 use crate::agent::AgentRunError;
 use crate::config::agent::ServiceConfig;
 use crate::config::server::DOMAIN;
+use crate::config::sessions::SessionsConfig;
 use crate::config::value::HumanDuration;
 use crate::config::{AgentConfig, Problem, ServerConfig};
 use crate::limits::{DEV_GRACE, DEV_PROBE_PERIOD, DEV_READY_MAX};
 use crate::listen::ListenError;
-use crate::plan::{AgentPlan, Edge, ServerPlan};
+use crate::plan::{AgentPlan, Edge, Port, ServerPlan, SessionsPlan};
 use crate::server::{Addresses, Server, ServerError};
 
-/// Name of the gateway, of the agent, and of the demo service.
+/// Name of the gateway (and of the signing key and its namespace), of the agent, and of the demo service.
 const NAMES: (&str, &str, &str) = ("dev", "dev-agent", "demo");
 
 /// Ports on loopback; 0 takes a free one.
@@ -40,6 +42,8 @@ pub struct DevPlan {
     pub peers: u16,
     /// Status and metrics.
     pub admin: u16,
+    /// The session service.
+    pub sessions: u16,
     /// Reads the memory of this process, for the metrics.
     pub memory: Option<ProcessProbe>,
 }
@@ -65,6 +69,7 @@ pub enum DevError {
 #[derive(Debug)]
 pub struct Dev {
     addresses: Addresses,
+    signing_key: SigningKey,
     gateway: Gateway,
     stop: CancellationToken,
     server: JoinHandle<Result<(), ServerError>>,
@@ -80,7 +85,8 @@ impl Dev {
     pub async fn start(plan: &DevPlan) -> Result<Self, DevError> {
         let (agent_id, service) = names();
         let demo = Demo::start(agent_id.clone()).await?;
-        let server = Server::start(server_plan(plan)).await?;
+        let signing_key = SigningKey::generate(NAMES.0.parse().expect("a valid id"), Algorithm::Ed25519);
+        let server = Server::start(server_plan(plan, &signing_key)).await?;
         let (addresses, gateway) = (server.addresses().clone(), server.gateway().clone());
         let agent_plan = agent_plan(agent_id, service, demo.address(), addresses.agents);
         let (agent, _) = crate::agent::start(agent_plan).await?;
@@ -91,6 +97,7 @@ impl Dev {
             agent: spawn("agent", agent.run(stop.child_token())),
             demo: spawn("demo", demo.run(stop.child_token())),
             addresses,
+            signing_key,
             gateway,
             stop,
         })
@@ -100,6 +107,12 @@ impl Dev {
     #[must_use]
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// The one key that the session service lets in.
+    #[must_use]
+    pub fn signing_key(&self) -> &SigningKey {
+        &self.signing_key
     }
 
     /// Host name of the demo service.
@@ -128,7 +141,7 @@ impl Dev {
     /// # Errors
     /// [`DevError::Server`] if the embedded store fails.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), DevError> {
-        let Self { addresses: _, gateway, stop, mut server, agent, demo } = self;
+        let Self { addresses: _, signing_key: _, gateway, stop, mut server, agent, demo } = self;
         let outcome = tokio::select! {
             biased;
             () = shutdown.cancelled() => None,
@@ -165,7 +178,7 @@ fn names() -> (AgentId, ServiceName) {
     (NAMES.1.parse().expect("a valid name"), NAMES.2.parse().expect("a valid name"))
 }
 
-fn server_plan(plan: &DevPlan) -> ServerPlan {
+fn server_plan(plan: &DevPlan, signing_key: &SigningKey) -> ServerPlan {
     let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut config = ServerConfig {
         name: Some(NAMES.0.parse().expect("a valid name")),
@@ -179,7 +192,21 @@ fn server_plan(plan: &DevPlan) -> ServerPlan {
     let plan_of = |edge: &Edge<'_>| ServerPlan::new(&config, edge);
     let mut made = plan_of(&no_files()).expect(LOOPBACK_NEEDS_NOTHING);
     made.memory = plan.memory;
+    made.sessions = Some(sessions_plan(address(plan.sessions), signing_key));
     made
+}
+
+/// The service as its defaults make it, but for the key, which is in no file.
+fn sessions_plan(listen: SocketAddr, signing_key: &SigningKey) -> SessionsPlan {
+    let SessionsConfig { connections, memory_bytes, .. } = SessionsConfig::default();
+    let entry = signing_key.table_entry(&NAMES.0.parse().expect("a valid namespace"));
+    SessionsPlan {
+        port: Port::plain("sessions", listen),
+        keys: Keys::from_toml("the key of dev", &entry).expect("a key of our own making"),
+        settings: bowline_api::sessions::Settings::default(),
+        connections_max: connections,
+        memory_bytes,
+    }
 }
 
 fn agent_plan(agent: AgentId, service: ServiceName, demo: SocketAddr, gateway: SocketAddr) -> AgentPlan {

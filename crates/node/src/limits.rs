@@ -85,3 +85,12 @@ pub const EXPIRY_WARNING_PERIOD: Duration = Duration::from_secs(24 * 3600);
 
 /// Pause of the demo after an accept that failed.
 pub const DEMO_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Memory of the embedded store for sessions, unless another is configured.
+pub const SESSIONS_MEMORY_BYTES: usize = 256 * 1024 * 1024;
+
+/// Least memory of the embedded store for sessions: room for the largest values.
+pub const SESSIONS_MEMORY_BYTES_MIN: usize = 16 * 1024 * 1024;
+
+/// How long requests to the session service may go on when it is shut down: none takes longer.
+pub const SESSIONS_GRACE: Duration = Duration::from_secs(8);

@@ -16,7 +16,7 @@ use crate::config::value::Secret;
 use crate::config::{Problem, ReadFile};
 
 pub use agent::{AgentAdminPlan, AgentPlan};
-pub use server::{ServerPlan, StoreLink, TcpPlan};
+pub use server::{ServerPlan, SessionsPlan, StoreLink, TcpPlan};
 pub use store::StorePlan;
 pub(crate) use tls::text_with_causes;
 

@@ -1,7 +1,8 @@
-//! Reading certificates and tokens again while a role runs, and how long what was read is valid.
+//! Reading certificates, tokens and keys again while a role runs, and how long what was read is valid.
 
 use std::collections::BTreeMap;
 
+use bowline_identity::signature::Keys;
 use bowline_identity::tls::{Acceptor, Connector, Validity};
 use bowline_identity::token::TokenTable;
 
@@ -16,6 +17,8 @@ pub(crate) enum Part {
     Connector(Connector),
     /// A token table.
     Tokens(TokenTable),
+    /// Keys that sign requests.
+    Keys(Keys),
 }
 
 /// Everything of a role that can be read again. Running connections are not touched; new ones use what was read last.
@@ -61,6 +64,12 @@ impl Part {
                 tracing::info!(name, before, now = tokens.len(), "tokens in force");
                 problem
             }
+            Self::Keys(keys) => {
+                let before = keys.len();
+                let problem = keys.reload().err().map(|error| text_with_causes(&error));
+                tracing::info!(name, before, now = keys.len(), "signing keys in force");
+                problem
+            }
         }
     }
 
@@ -68,7 +77,7 @@ impl Part {
         match self {
             Self::Acceptor(acceptor) => acceptor.validities(),
             Self::Connector(connector) => connector.validities(),
-            Self::Tokens(_) => Vec::new(),
+            Self::Tokens(_) | Self::Keys(_) => Vec::new(),
         }
     }
 }

@@ -5,11 +5,12 @@
 //!
 //! **Stop.** Readiness goes first, and for a configured time nothing else does: load balancers have to notice. Then, at
 //! the same time and within one grace: agents are asked to move, entries accept no more and finish what runs. Then the
-//! registry withdraws what is left, and the admin port ends, so that whoever watches could see it all. Last comes the
-//! embedded store, which nobody uses any more.
+//! registry withdraws what is left, and the admin port ends, so that whoever watches could see it all. Last come the
+//! embedded stores, which nobody uses any more.
 //!
 //! No signals and no printing here: a token stops it, and its addresses can be asked for.
 
+mod sessions;
 mod status;
 
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use bowline_tunnel::Gateway;
 use prometheus_client::registry::Registry as Metrics;
 use tokio_util::sync::CancellationToken;
 
+use self::sessions::Service;
 use self::status::Shown;
 use crate::VERSION;
 use crate::expiry;
@@ -58,6 +60,8 @@ pub struct Addresses {
     pub peers: SocketAddr,
     /// Status and metrics.
     pub admin: SocketAddr,
+    /// The session service, if there is one.
+    pub sessions: Option<SocketAddr>,
     /// The entries for raw TCP, in the order of the configuration.
     pub tcp: Vec<SocketAddr>,
 }
@@ -77,11 +81,13 @@ struct Ports {
     agents: Bound,
     peers: Bound,
     admin: Bound,
+    sessions: Option<Bound>,
     tcp: Vec<Bound>,
 }
 
 struct Parts {
     embedded: Option<Embedded>,
+    sessions: Option<Service>,
     gateway: Gateway,
     registry: Registry,
     entry_metrics: bowline_entry::Metrics,
@@ -148,6 +154,11 @@ impl Server {
 
         let entries_stop = CancellationToken::new();
         let mut entries = serve_entries((ports.http, ports.tcp), &plan, &parts, &entries_stop);
+        if let (Some(bound), Some(sessions), Some(service)) =
+            (ports.sessions, &plan.sessions, &parts.sessions)
+        {
+            service.serve(bound, &plan, sessions, &mut entries, &entries_stop);
+        }
         let tunnels = serve_tunnels(ports.agents, ports.peers, &parts.gateway);
         parts.serving.store(true, Ordering::Release);
         tracing::info!(gateway = %plan.gateway, zone = %plan.zone, http = %addresses.http, agents = %addresses.agents,
@@ -156,7 +167,7 @@ impl Server {
         let outcome = tokio::select! {
             biased;
             () = shutdown.cancelled() => Ok(()),
-            error = store_failure(&mut parts.embedded) => Err(error.into()),
+            error = store_failure(&mut parts.embedded, &mut parts.sessions) => Err(error.into()),
         };
         if outcome.is_ok() {
             parts.leaving.store(true, Ordering::Release);
@@ -174,6 +185,9 @@ impl Server {
             tracing::error!(%error, "the admin port failed");
         }
         // Whoever uses the embedded store goes before it does.
+        if let Some(sessions) = parts.sessions.take().filter(|_| outcome.is_ok()) {
+            sessions.stop().await;
+        }
         let embedded = parts.embedded.take().filter(|_| outcome.is_ok());
         let connection = parts.client.connection();
         drop(parts);
@@ -195,10 +209,22 @@ async fn drain(gateway: &Gateway, entries: &mut JoinSet<()>, grace: Duration) {
     }
 }
 
-async fn store_failure(embedded: &mut Option<Embedded>) -> StoreRunError {
-    match embedded {
-        Some(embedded) => embedded.failed().await,
-        None => std::future::pending().await,
+async fn store_failure(embedded: &mut Option<Embedded>, sessions: &mut Option<Service>) -> StoreRunError {
+    let registry = async {
+        match embedded {
+            Some(embedded) => embedded.failed().await,
+            None => std::future::pending().await,
+        }
+    };
+    let sessions = async {
+        match sessions {
+            Some(sessions) => sessions.failed().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        error = registry => error,
+        error = sessions => error,
     }
 }
 
@@ -270,7 +296,12 @@ impl Ports {
         for entry in &plan.tcp {
             tcp.push(bind(&entry.port).await?);
         }
+        let sessions = match &plan.sessions {
+            Some(sessions) => Some(bind(&sessions.port).await?),
+            None => None,
+        };
         Ok(Self {
+            sessions,
             http: bind(&plan.http).await?,
             agents: bind(&plan.agents).await?,
             peers: bind(&plan.peers).await?,
@@ -285,6 +316,7 @@ impl Ports {
             agents: self.agents.address,
             peers: self.peers.address,
             admin: self.admin.address,
+            sessions: self.sessions.as_ref().map(|bound| bound.address),
             tcp: self.tcp.iter().map(|bound| bound.address).collect(),
         }
     }
@@ -297,7 +329,7 @@ impl Parts {
         let (store, embedded) = match &plan.store {
             Some(link) => (link.config.clone(), None),
             None => {
-                let embedded = Embedded::start().await?;
+                let embedded = Embedded::start(0).await?;
                 (embedded.config.clone(), Some(embedded))
             }
         };
@@ -313,8 +345,15 @@ impl Parts {
         settings.pool.tunnels_max = plan.limits.tunnels_per_agent;
         let gateway = Gateway::new(settings, registry.clone());
 
+        let sessions = match &plan.sessions {
+            Some(sessions) => Some(Service::start(plan, sessions).await?),
+            None => None,
+        };
         let entry_metrics = bowline_entry::Metrics::default();
-        let metrics = metrics(plan, &client, &registry, &gateway, &entry_metrics);
+        let mut metrics = metrics(plan, &client, &registry, &gateway, &entry_metrics);
+        if let Some(sessions) = &sessions {
+            sessions.register_metrics(&mut metrics);
+        }
         let [store_seen, serving, leaving] = std::array::from_fn(|_| Arc::<AtomicBool>::default());
         let shown = Shown {
             name: plan.gateway.clone(),
@@ -328,7 +367,18 @@ impl Parts {
         };
         let admin =
             Admin { plane: Arc::new(shown), metrics: Arc::new(metrics), tokens: plan.admin_tokens.clone() };
-        Ok(Self { embedded, gateway, registry, entry_metrics, admin, store_seen, serving, leaving, client })
+        Ok(Self {
+            embedded,
+            sessions,
+            gateway,
+            registry,
+            entry_metrics,
+            admin,
+            store_seen,
+            serving,
+            leaving,
+            client,
+        })
     }
 }
 

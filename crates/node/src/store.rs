@@ -98,11 +98,13 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    pub(crate) async fn start() -> Result<Self, StoreRunError> {
+    /// `memory_max_bytes`: of its data; 0 for no bound.
+    pub(crate) async fn start(memory_max_bytes: usize) -> Result<Self, StoreRunError> {
         let password = format!("{:032x}", bowline_rt::random::bits128());
         let settings = Settings {
             password: Some(Password::new(password.as_bytes())),
             shutdown_allowed: false,
+            memory_max_bytes,
             ..Settings::default()
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

@@ -20,11 +20,11 @@ use crate::exit::Failure;
 #[command(after_help = "\
 Examples:
   bowline dev
-  bowline dev --port-base 9000          http 9000, admin 9010, agents 9020, peers 9021
+  bowline dev --port-base 9000     http 9000, sessions 9005, admin 9010, agents 9020, peers 9021
 
 For development only: everything listens on loopback, without TLS and without tokens, and the registry is in memory.")]
 pub struct DevFlags {
-    /// Move all ports: http at BASE, admin at BASE+10, agents at BASE+20, peers at BASE+21
+    /// Move all ports: http at BASE, sessions at BASE+5, admin at BASE+10, agents at BASE+20, peers at BASE+21
     #[arg(long, env = "BOWLINE_DEV_PORT_BASE", value_name = "BASE", default_value_t = 7080,
           value_parser = clap::value_parser!(u16).range(1..=65_000))]
     pub port_base: u16,
@@ -34,6 +34,9 @@ pub struct DevFlags {
     /// Port of status and metrics, instead of BASE+10; 0 takes a free one
     #[arg(long, env = "BOWLINE_DEV_ADMIN_PORT", value_name = "PORT")]
     pub admin_port: Option<u16>,
+    /// Port of the session service, instead of BASE+5; 0 takes a free one
+    #[arg(long, env = "BOWLINE_DEV_SESSIONS_PORT", value_name = "PORT")]
+    pub sessions_port: Option<u16>,
     /// Port for agents, instead of BASE+20; 0 takes a free one
     #[arg(long, env = "BOWLINE_DEV_AGENTS_PORT", value_name = "PORT")]
     pub agents_port: Option<u16>,
@@ -51,7 +54,7 @@ Examples:
   bowline server --config /etc/bowline/server.toml --http-listen 127.0.0.1:8000
   bowline config print-default server > server.toml
 
-SIGTERM or SIGINT drains; a second one ends at once. SIGHUP reads tokens and certificates again.
+SIGTERM or SIGINT drains; a second one ends at once. SIGHUP reads tokens, certificates and signing keys again.
 BOWLINE_STORE_PASSWORD may hold the password of the store.")]
 pub struct ServerFlags {
     /// Configuration file; see `bowline config print-default server`
@@ -84,6 +87,12 @@ pub struct ServerFlags {
     /// Address of status and metrics
     #[arg(long, env = "BOWLINE_ADMIN_LISTEN", value_name = "IP:PORT", value_parser = listen)]
     pub admin_listen: Option<SocketAddr>,
+    /// Address of the session service
+    #[arg(long, env = "BOWLINE_SESSIONS_LISTEN", value_name = "IP:PORT", value_parser = listen)]
+    pub sessions_listen: Option<SocketAddr>,
+    /// File with the keys of those who may use the session service [default: there is no such service]
+    #[arg(long, env = "BOWLINE_SESSIONS_KEYS_FILE", value_name = "FILE")]
+    pub sessions_keys_file: Option<PathBuf>,
     /// Entry for raw TCP; may be repeated
     #[arg(long, env = "BOWLINE_TCP", value_name = "IP:PORT=SERVICE[.AGENT]", value_delimiter = ',', value_parser = parse_tcp)]
     pub tcp: Vec<TcpConfig>,
@@ -266,6 +275,14 @@ impl ServerFlags {
             &mut c.peers.advertise
         });
         l.set("admin.listen", origins.of("--admin-listen"), self.admin_listen, |c| &mut c.admin.listen);
+        let sessions_listen = self.sessions_listen;
+        l.set("sessions.listen", origins.of("--sessions-listen"), sessions_listen, |c| {
+            &mut c.sessions.listen
+        });
+        let keys_file = self.sessions_keys_file.clone().map(Some);
+        l.set("sessions.keys_file", origins.of("--sessions-keys-file"), keys_file, |c| {
+            &mut c.sessions.keys_file
+        });
         l.set("tcp", origins.of("--tcp"), some_if_any(&self.tcp), |c| &mut c.tcp);
         l.set("store.url", origins.of("--store"), self.store.clone().map(Some), |c| &mut c.store.url);
         let password_file = self.store_password_file.clone().map(Some);

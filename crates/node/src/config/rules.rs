@@ -9,6 +9,7 @@
 //!
 //! The functions are pure: configuration in, verdict out. Whether the files exist and fit is found when they are read.
 
+mod sessions;
 mod store_link;
 
 use std::net::SocketAddr;
@@ -117,6 +118,7 @@ pub fn server(config: &ServerConfig) -> Verdict {
     check_agents_port(config, &mut verdict);
     check_peers_port(config, &mut verdict);
     check_admin_port(config, &mut verdict);
+    sessions::check(config, &mut verdict);
     check_tcp(config, &mut verdict);
     store_link::check(config, &mut verdict);
     check_ports_differ(config, &mut verdict);
@@ -332,6 +334,9 @@ fn check_ports_differ(config: &ServerConfig, verdict: &mut Verdict) {
         ("peers.listen".to_owned(), config.peers.listen),
         ("admin.listen".to_owned(), config.admin.listen),
     ];
+    if config.sessions.keys_file.is_some() {
+        ports.push(("sessions.listen".to_owned(), config.sessions.listen));
+    }
     ports.extend(
         config.tcp.iter().enumerate().map(|(index, tcp)| (format!("tcp[{index}].listen"), tcp.listen)),
     );

@@ -265,3 +265,26 @@ fn a_store_off_loopback_needs_tls_and_a_password() {
     check(&format!("{open}insecure_plaintext = true\n"), true, &[], 1);
     check(&format!("{open}insecure_plaintext = true\n"), false, &["listen"], 1);
 }
+
+#[test]
+fn the_session_service_is_judged_where_it_is_on() {
+    let off = "[sessions]\nlisten = '0.0.0.0:7085'\n";
+    check_server(off, &[], 0);
+    let on = "[sessions]\nkeys_file = 'k'\n";
+    check_server(on, &[], 0);
+    check_server(&format!("{on}listen = '0.0.0.0:7085'\n"), &["sessions.listen"], 0);
+    check_server(&format!("{on}listen = '0.0.0.0:7085'\n{TLS}"), &[], 0);
+    check_server(&format!("{on}listen = '0.0.0.0:7085'\ninsecure_plaintext = true\n"), &[], 1);
+    check_server(&format!("{on}listen = '127.0.0.1:7090'\n"), &["sessions.listen"], 0);
+    check_server(&format!("{on}tls = true\n"), &["sessions.tls"], 0);
+    check_server("[sessions]\nvalue_bytes = 1048577\n", &["sessions.value_bytes"], 0);
+    check_server(
+        "[sessions]\nvalue_bytes = 0\nconnections = 0\n",
+        &["sessions.value_bytes", "sessions.connections"],
+        0,
+    );
+    check_server("[sessions]\nttl = '2h'\nlifetime = '1h'\n", &["sessions.ttl"], 0);
+    check_server("[sessions]\nttl = '999ms'\n", &["sessions.ttl"], 0);
+    check_server("[sessions]\nlifetime = '500ms'\n", &["sessions.lifetime", "sessions.ttl"], 0);
+    check_server("[sessions]\nmemory_bytes = 1000\n", &["sessions.memory_bytes"], 0);
+}

@@ -12,6 +12,7 @@ use bowline_tunnel::limits as tunnel;
 use serde::{Deserialize, Serialize};
 
 use super::RoleConfig;
+use super::sessions::SessionsConfig;
 use super::tls::{TlsFiles, resolve};
 use super::value::{HumanDuration, Secret, deserialize_listen};
 
@@ -23,6 +24,8 @@ pub const AGENTS_PORT: u16 = 7100;
 pub const PEERS_PORT: u16 = 7101;
 /// Port of status and metrics, unless another is configured.
 pub const ADMIN_PORT: u16 = 7090;
+/// Port of the session service, unless another is configured.
+pub const SESSIONS_PORT: u16 = 7085;
 /// Domain under which services have host names, unless another is configured.
 pub const DOMAIN: &str = "svc.bowline";
 
@@ -52,9 +55,11 @@ pub struct ServerConfig {
     pub peers: PeersConfig,
     /// Status, metrics and health.
     pub admin: AdminConfig,
+    /// The session service.
+    pub sessions: SessionsConfig,
     /// Entries for raw TCP.
     pub tcp: Vec<TcpConfig>,
-    /// Where the registry is kept.
+    /// Where registry and sessions are kept.
     pub store: StoreLinkConfig,
     /// Times of the registry.
     pub registry: RegistryConfig,
@@ -233,6 +238,7 @@ impl Default for ServerConfig {
             agents: AgentsConfig::default(),
             peers: PeersConfig::default(),
             admin: AdminConfig::default(),
+            sessions: SessionsConfig::default(),
             tcp: Vec::new(),
             store: StoreLinkConfig::default(),
             registry: RegistryConfig::default(),
@@ -310,6 +316,7 @@ impl RoleConfig for ServerConfig {
             &mut self.http.certificate,
             &mut self.http.key,
             &mut self.admin.tokens_file,
+            &mut self.sessions.keys_file,
             &mut self.store.password_file,
             &mut self.store.ca,
             &mut self.store.certificate,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bowline_entry::Destination;
 use bowline_entry::http::ConnectPolicy;
+use bowline_identity::signature::Keys;
 use bowline_identity::tls::{
     ALPN_CONTROL, ALPN_HOP, ALPN_HTTP1, ALPN_HTTP2, ALPN_TUNNEL, Acceptor, ClientAuthentication, Connector,
 };
@@ -13,7 +14,7 @@ use bowline_identity::token::TokenTable;
 use bowline_model::{GatewayId, ZoneName};
 use bowline_tunnel::AgentAuthentication;
 
-use super::tls::{acceptor, as_client, connector, credential, pem, token_table};
+use super::tls::{acceptor, as_client, connector, credential, pem, signing_keys, token_table};
 use super::{Edge, Port, name_of_host, secret};
 use crate::config::rules::{self, client_port_has_tls, http_tls};
 use crate::config::server::{AdminConfig, LimitsConfig, RegistryConfig, TcpConfig};
@@ -51,6 +52,8 @@ pub struct ServerPlan {
     pub admin: Port,
     /// Client tokens that the admin port asks for, if it does.
     pub admin_tokens: Option<TokenTable>,
+    /// The session service, if there is one.
+    pub sessions: Option<SessionsPlan>,
     /// Entries for raw TCP.
     pub tcp: Vec<TcpPlan>,
     /// How much of everything there may be.
@@ -63,6 +66,21 @@ pub struct ServerPlan {
     pub warnings: Vec<String>,
     /// Reads the memory of this process, for the metrics.
     pub memory: Option<bowline_api::ProcessProbe>,
+}
+
+/// The session service.
+#[derive(Debug, Clone)]
+pub struct SessionsPlan {
+    /// Where it listens.
+    pub port: Port,
+    /// Who may ask.
+    pub keys: Keys,
+    /// How it serves.
+    pub settings: bowline_api::sessions::Settings,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Memory of the embedded store for sessions.
+    pub memory_bytes: usize,
 }
 
 /// An entry for raw TCP.
@@ -126,6 +144,7 @@ impl ServerPlan {
             },
             admin_tokens: admin_tokens(config, tokens.as_ref())?,
             admin: admin_port(config)?,
+            sessions: sessions(config)?,
             tcp: tcp_ports(config)?,
             limits: config.limits.clone(),
             registry: config.registry.clone(),
@@ -150,6 +169,10 @@ impl ServerPlan {
         let own =
             self.admin_tokens.iter().filter(|tokens| !tokens.is_shared_with(&self.authentication.tokens));
         parts.extend(own.map(|tokens| ("admin.tokens_file", Part::Tokens(tokens.clone()))));
+        if let Some(sessions) = &self.sessions {
+            parts.push(("sessions", Part::Acceptor(sessions.port.acceptor.clone())));
+            parts.push(("sessions.keys_file", Part::Keys(sessions.keys.clone())));
+        }
         parts.extend(self.tcp.iter().map(|tcp| ("tcp", Part::Acceptor(tcp.port.acceptor.clone()))));
         parts.extend(self.store.iter().map(|store| ("store", Part::Connector(store.connector.clone()))));
         Reload::new(parts)
@@ -235,6 +258,27 @@ fn admin_port(config: &ServerConfig) -> Result<Port, Problem> {
     let AdminConfig { listen, tls, insecure_plaintext, .. } = config.admin;
     let has_tls = client_port_has_tls(tls, &listen, insecure_plaintext || config.insecure_plaintext);
     client_port(config, "admin".to_owned(), listen, has_tls, &[ALPN_HTTP1])
+}
+
+fn sessions(config: &ServerConfig) -> Result<Option<SessionsPlan>, Problem> {
+    let sessions = &config.sessions;
+    let Some(file) = &sessions.keys_file else { return Ok(None) };
+    let insecure = sessions.insecure_plaintext || config.insecure_plaintext;
+    let has_tls = client_port_has_tls(sessions.tls, &sessions.listen, insecure);
+    let port = client_port(config, "sessions".to_owned(), sessions.listen, has_tls, &[ALPN_HTTP1])?;
+    let settings = bowline_api::sessions::Settings {
+        value_bytes_max: sessions.value_bytes,
+        ttl: sessions.ttl.0,
+        lifetime_max: sessions.lifetime.0,
+        tls: port.acceptor.is_tls(),
+    };
+    Ok(Some(SessionsPlan {
+        port,
+        keys: signing_keys("sessions.keys_file", file)?,
+        settings,
+        connections_max: sessions.connections,
+        memory_bytes: sessions.memory_bytes,
+    }))
 }
 
 fn agents_port(config: &ServerConfig) -> Result<Port, Problem> {

@@ -1,7 +1,8 @@
-//! From the files that a configuration names to acceptors, connectors and token tables.
+//! From the files that a configuration names to acceptors, connectors, token tables and signing keys.
 
 use std::path::Path;
 
+use bowline_identity::signature::Keys;
 use bowline_identity::tls::{
     Acceptor, ClientAuthentication, ClientSettings, Connector, Credential, Pem, ServerSettings, TlsError,
 };
@@ -58,6 +59,16 @@ pub(super) fn token_table(key: &str, file: &Path) -> Result<TokenTable, Problem>
         return Err(Problem::new(key, format!("{} has no token", file.display()), advice));
     }
     Ok(table)
+}
+
+/// The signing keys in `file`, which `key` names; at least one.
+pub(super) fn signing_keys(key: &str, file: &Path) -> Result<Keys, Problem> {
+    let keys = Keys::from_file(file).map_err(|error| Problem::new(key, text_with_causes(&error), ""))?;
+    if keys.is_empty() {
+        let advice = "add one with `bowline sign-key new`";
+        return Err(Problem::new(key, format!("{} has no key", file.display()), advice));
+    }
+    Ok(keys)
 }
 
 fn problem(section: &str, error: &TlsError) -> Problem {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bowline_identity::signature::{RequestParts, SignOptions, SigningKey};
 use bowline_rt::net::connect;
 use bowline_rt::time::{sleep, timeout};
 use bytes::Bytes;
@@ -30,6 +31,19 @@ pub async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Respons
 pub async fn get(address: SocketAddr, host: &str, path: &str) -> Response<Bytes> {
     let request = Request::get(path).header("host", host).body(Full::default()).expect("a request");
     send(address, request).await
+}
+
+/// A request to the session service at the host `sessions`, signed with `key`.
+pub fn signed(key: &SigningKey, method: &str, path: &str, body: &str) -> Request<Full<Bytes>> {
+    let mut headers = hyper::HeaderMap::new();
+    let (path_only, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    let parts = RequestParts { method, authority: "sessions", path: path_only, query, headers: &headers };
+    let options = SignOptions::at(bowline_rt::time::unix_time());
+    headers.extend(key.sign(&parts, Some(body.as_bytes()), &options).expect("it can be signed"));
+    let request = Request::builder().method(method).uri(path).header("host", "sessions");
+    let mut request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).expect("a request");
+    request.headers_mut().extend(headers);
+    request
 }
 
 /// The body as text.

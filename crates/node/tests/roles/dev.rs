@@ -1,6 +1,7 @@
 //! The development set-up, whole, within this process.
 
-use crate::common::{BOUND, get, send, text, until};
+use crate::common::{BOUND, get, send, signed, text, until};
+use bowline_identity::signature::SigningKey;
 use bowline_node::dev::{Dev, DevError, DevPlan};
 use bowline_rt::time::timeout;
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use http_body_util::Full;
 use hyper::Request;
 use tokio_util::sync::CancellationToken;
 
-const FREE_PORTS: DevPlan = DevPlan { http: 0, agents: 0, peers: 0, admin: 0, memory: None };
+const FREE_PORTS: DevPlan = DevPlan { http: 0, agents: 0, peers: 0, admin: 0, sessions: 0, memory: None };
 /// More than any buffer on the way.
 const LARGE_BYTES: usize = 8 * 1024 * 1024;
 
@@ -38,6 +39,8 @@ async fn a_request_reaches_the_demo_service_and_everything_stops() {
     assert_eq!(unknown.headers()["bowline-reason"], "service_unknown");
 
     check_admin(admin).await;
+    let sessions = dev.addresses().sessions.expect("the session service");
+    check_sessions(sessions, dev.signing_key()).await;
 
     let shutdown = CancellationToken::new();
     shutdown.cancel();
@@ -59,6 +62,14 @@ async fn check_admin(admin: std::net::SocketAddr) {
     for name in ["bowline_build_info", "bowline_tunnel_", "bowline_entry_", "bowline_redis_", "registry"] {
         assert!(text(&metrics).contains(name), "{name} is missing:\n{}", text(&metrics));
     }
+}
+
+async fn check_sessions(address: std::net::SocketAddr, key: &SigningKey) {
+    let path = "/v1/user-sessions/42";
+    assert_eq!(get(address, "sessions", path).await.status(), 401);
+    let put = send(address, signed(key, "PUT", path, "hello")).await;
+    assert_eq!(put.status(), 201, "{}", text(&put));
+    assert_eq!(text(&send(address, signed(key, "GET", path, "")).await), "hello");
 }
 
 #[tokio::test]

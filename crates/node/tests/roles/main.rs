@@ -3,5 +3,6 @@
 mod common;
 mod dev;
 mod secure;
+mod sessions;
 mod store;
 mod zone;

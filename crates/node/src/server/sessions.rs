@@ -1,0 +1,81 @@
+//! The session service of a gateway, with a connection to the store of its own: a slow registry does not delay sessions, nor
+//! sessions the registry. Embedded, it has a store of its own for the same reason, and with a bound to its memory.
+
+use bowline_api::sessions::Sessions;
+use bowline_api::{ServeSettings, serve_with};
+use bowline_redis::Client;
+use bowline_rt::task::JoinSet;
+use prometheus_client::registry::Registry as Metrics;
+use tokio_util::sync::CancellationToken;
+
+use crate::limits::SESSIONS_GRACE;
+use crate::listen::Bound;
+use crate::plan::{ServerPlan, SessionsPlan};
+use crate::store::{Embedded, StoreRunError};
+
+/// What the service runs on.
+pub(super) struct Service {
+    sessions: Sessions,
+    client: Client,
+    embedded: Option<Embedded>,
+}
+
+impl Service {
+    /// Starts what it needs. The store need not answer.
+    pub async fn start(plan: &ServerPlan, sessions: &SessionsPlan) -> Result<Self, StoreRunError> {
+        let (store, embedded) = match &plan.store {
+            Some(link) => (link.config.clone(), None),
+            None => {
+                let embedded = Embedded::start(sessions.memory_bytes).await?;
+                (embedded.config.clone(), Some(embedded))
+            }
+        };
+        let client = Client::start(store.name(&format!("bowline-sessions-{}", plan.gateway)));
+        let service = Sessions::new(client.clone(), sessions.keys.clone(), sessions.settings.clone());
+        Ok(Self { sessions: service, client, embedded })
+    }
+
+    /// Adds its counters, and those of its connection to the store.
+    pub fn register_metrics(&self, metrics: &mut Metrics) {
+        self.sessions.register_metrics(metrics);
+        self.client.register_metrics(metrics.sub_registry_with_prefix("bowline_sessions"));
+    }
+
+    /// Serves among the entries, with which it drains.
+    pub fn serve(
+        &self,
+        bound: Bound,
+        plan: &ServerPlan,
+        sessions: &SessionsPlan,
+        entries: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) {
+        let Bound { listener, acceptor, address } = bound;
+        let settings = ServeSettings {
+            name: "sessions",
+            connections_max: sessions.connections_max,
+            grace: plan.drain_grace.min(SESSIONS_GRACE),
+        };
+        tracing::info!(address = %address, keys = sessions.keys.len(), embedded = self.embedded.is_some(),
+            "the session service serves");
+        entries.spawn(serve_with(settings, listener, acceptor, self.sessions.router(), stop.clone()));
+    }
+
+    /// Resolves when its embedded store has failed.
+    pub async fn failed(&mut self) -> StoreRunError {
+        match &mut self.embedded {
+            Some(embedded) => embedded.failed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ends its embedded store after everything that uses it.
+    pub async fn stop(self) {
+        let Self { sessions, client, embedded } = self;
+        let connection = client.connection();
+        drop((sessions, client));
+        if let Some(embedded) = embedded {
+            embedded.stop(connection).await;
+        }
+    }
+}
