@@ -209,6 +209,19 @@ async fn rustis_nobody_can_change_the_connection_of_all() {
     assert_eq!(call(&client, get("key")).await.unwrap(), Ok(Frame::bulk("key")));
 }
 
+/// rustis: after a reconnect the database was 0, without an error. Every connection selects its own, before anybody may use it.
+#[tokio::test]
+async fn rustis_every_connection_selects_the_database_again() {
+    let (mut peer, client) = Peer::with_database(3, settings).await;
+    for _ in 0..3 {
+        let server = peer.accept().await;
+        assert!(peer.introduction.contains(&vec![Bytes::from("SELECT"), Bytes::from("3")]));
+        server.reset();
+    }
+    peer.accept().await.serve();
+    assert_eq!(call(&client, get("key")).await.unwrap(), Ok(Frame::bulk("key")));
+}
+
 /// driver.md 2.9, redis-rs#1924, #2269: a blocking command on the shared connection holds up everybody, or is killed by a default.
 #[tokio::test]
 async fn redis_rs_1924_blocking_commands_do_not_go_through_the_shared_connection() {

@@ -19,6 +19,8 @@ pub struct Peer {
     connection: watch::Receiver<Connection>,
     /// Connections so far.
     pub accepted: usize,
+    /// What the newest connection said in its introduction.
+    pub introduction: Vec<Vec<Bytes>>,
 }
 
 /// One connection of the peer.
@@ -34,12 +36,17 @@ pub struct Connected {
 impl Peer {
     /// A peer, and a client of it whose settings were changed by `change`.
     pub async fn new(change: impl FnOnce(&mut Settings)) -> (Self, Client) {
+        Self::with_database(0, change).await
+    }
+
+    /// The same, for a client that uses this database.
+    pub async fn with_database(database: u32, change: impl FnOnce(&mut Settings)) -> (Self, Client) {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let url = format!("redis://{}/{database}", listener.local_addr().unwrap());
         let mut config = Config::from_url(&url).unwrap();
         change(&mut config.settings);
         let client = Client::start(config);
-        (Self { listener, connection: client.connection(), accepted: 0 }, client)
+        (Self { listener, connection: client.connection(), accepted: 0, introduction: Vec::new() }, client)
     }
 
     /// The next connection, before anything was said.
@@ -59,6 +66,7 @@ impl Peer {
     pub async fn accept_as(&mut self, protocol: Protocol) -> Connected {
         let mut connected = self.accept_silently().await;
         connected.protocol = protocol;
+        self.introduction.clear();
         loop {
             let is_up = self.connection.wait_for(|state| matches!(state, Connection::Up { .. }));
             let request = tokio::select! {
@@ -70,7 +78,10 @@ impl Peer {
                 }
             };
             match introduce(&request, protocol) {
-                Some(answer) => connected.reply(&answer).await,
+                Some(answer) => {
+                    self.introduction.push(request);
+                    connected.reply(&answer).await;
+                }
                 // The first caller was quicker than the news.
                 None => {
                     connected.first = Some(request);
@@ -91,6 +102,7 @@ fn introduce(request: &[Bytes], protocol: Protocol) -> Option<Frame> {
         ]),
         b"INFO" => Frame::bulk("run_id:1\r\nrole:master\r\n"),
         b"CLIENT" => Frame::Integer(1),
+        b"SELECT" => Frame::ok(),
         b"PING" => Frame::Simple("PONG".into()),
         _ => return None,
     })
