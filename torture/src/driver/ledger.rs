@@ -29,7 +29,7 @@ pub enum Question {
     Batch(usize),
     /// `INCR` of a counter and the value of that number, as a transaction.
     Transaction(usize),
-    /// `BLPOP` of nothing, for [`BLOCK`].
+    /// `BLPOP` of nothing, for a little while.
     Block,
 }
 
