@@ -131,8 +131,9 @@ impl Handshake {
 
     /// The request of the current step; `None` if the introduction is over, and then [`Handshake::finish`] tells with whom.
     pub fn request(&self) -> Option<Command> {
-        let secret = self.config.password.as_ref().map(|password| password.expose());
-        let user = self.config.user.as_deref();
+        let login = self.config.login();
+        let secret = login.map(|login| login.password.reveal());
+        let user = login.and_then(|login| login.user.as_deref());
         Some(match self.step {
             Step::Hello => {
                 let hello = Command::new("HELLO").arg("3");
@@ -212,7 +213,7 @@ impl Handshake {
             if !is_old {
                 return Err(self.server_error(text));
             }
-            return Ok(if self.config.password.is_some() { Step::Auth } else { self.after_auth() });
+            return Ok(if self.config.login().is_some() { Step::Auth } else { self.after_auth() });
         }
         let kind = frame.kind();
         let fields = frame.into_pairs().map_err(|_| self.error(format!("{kind} instead of a map")))?;
@@ -300,7 +301,7 @@ impl Handshake {
 
     fn server_error(&self, text: &[u8]) -> HandshakeError {
         let text = String::from_utf8_lossy(&text[..text.len().min(ERROR_TEXT_BYTES_MAX)]);
-        let echoed = self.config.password.as_ref().is_some_and(|password| text.contains(password.expose()));
+        let echoed = self.config.login().is_some_and(|login| text.contains(login.password.reveal()));
         self.error(if echoed { "an error that repeats the password".to_owned() } else { text.into_owned() })
     }
 

@@ -82,3 +82,37 @@ pub(crate) const ERROR_TEXT_BYTES_MAX: usize = 512;
 
 /// Stands for a deadline beyond what the clock can count.
 pub(crate) const DEADLINE_FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The port of a server whose URL names none.
+pub(crate) const DATABASE_PORT: u16 = 6379;
+
+/// The port of a sentinel whose URL names none.
+pub(crate) const SENTINEL_PORT: u16 = 26379;
+
+/// Longest URL. Passwords may be tokens.
+pub const URL_BYTES_MAX: usize = 64 * 1024;
+
+/// Most hosts in one URL.
+pub const TARGETS_MAX: usize = 64;
+
+/// Longest host name; the same as in DNS.
+pub(crate) const HOST_BYTES_MAX: usize = 255;
+
+/// Longest name of a service that sentinels watch.
+pub(crate) const SERVICE_BYTES_MAX: usize = 255;
+
+/// Longest path of a socket: what fits into an address of the operating system.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Longest wait for a provider of credentials.
+pub const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Upper bound of the pause after the server refused the credentials. Asking more often would fill its logs and may lock the
+/// user out; news from the provider end the pause.
+pub const CREDENTIALS_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often files with credentials are read again.
+pub const CREDENTIAL_FILES_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Longest file with a user or a password.
+pub const CREDENTIAL_FILE_BYTES_MAX: usize = 64 * 1024;

@@ -1,0 +1,129 @@
+use super::*;
+
+/// Checks one server: address, user, password, database.
+fn check(url: &str, expected: Result<(&str, Option<&str>, Option<&str>, u32), ConfigError>) {
+    let parsed = parse(url);
+    let parts = parsed.as_ref().map_err(|&error| error).map(|parsed| {
+        let Topology::Single(address) = &parsed.topology else { panic!("{url}: {parsed:?}") };
+        let login = parsed.login.as_ref();
+        let user = login.and_then(|login| login.user.as_deref());
+        (address.to_string(), user, login.map(|login| login.password.reveal()), parsed.database)
+    });
+    let expected =
+        expected.map(|(address, user, password, database)| (address.to_owned(), user, password, database));
+    assert_eq!(parts, expected, "{url}");
+}
+
+#[test]
+fn a_url_says_where_and_as_whom() {
+    check("redis://localhost", Ok(("localhost:6379", None, None, 0)));
+    check("redis://localhost/", Ok(("localhost:6379", None, None, 0)));
+    check("valkey://localhost", Ok(("localhost:6379", None, None, 0)));
+    check("redis://10.0.0.1:7000/3", Ok(("10.0.0.1:7000", None, None, 3)));
+    check("redis://[::1]:7000", Ok(("[::1]:7000", None, None, 0)));
+    check("redis://[::1]", Ok(("[::1]:6379", None, None, 0)));
+    check("redis://:secret@h:1", Ok(("h:1", None, Some("secret"), 0)));
+    check("redis://u:p%40%3a%2F@h:1", Ok(("h:1", Some("u"), Some("p@:/"), 0)));
+    check("redis://u:p@q@h:1", Ok(("h:1", Some("u"), Some("p@q"), 0)));
+    check("redis://h:1?db=2&password=p%26&username=u", Ok(("h:1", Some("u"), Some("p&"), 2)));
+    check("redis://h:1/?pass=p", Ok(("h:1", None, Some("p"), 0)));
+    check("redis://h?", Ok(("h:6379", None, None, 0)));
+}
+
+#[test]
+fn a_wrong_url_is_told_what_is_wrong() {
+    let wrong = |url: &str, error: ConfigError| check(url, Err(error));
+    for url in
+        ["http://h", "h:1", "redisss://h", "redis-sentry://h", "rediss+unix:///s", "unix-unix:///s", ""]
+    {
+        wrong(url, ConfigError::Scheme);
+    }
+    for url in [
+        "redis://",
+        "redis://:1",
+        "redis://h:",
+        "redis://h:0",
+        "redis://h:+1",
+        "redis://h:65536",
+        "redis://::1",
+    ] {
+        wrong(url, ConfigError::Address);
+    }
+    for url in ["redis://[::1", "redis://[h]:1", "redis://a b", "redis://h%41:1?db=1:1", "redis://[::1]:x"] {
+        let error = parse(url).unwrap_err();
+        assert!(matches!(error, ConfigError::Address | ConfigError::Database), "{url} {error}");
+    }
+    for url in [
+        "redis://u@h",
+        "redis://u:@h",
+        "redis://u:%4@h",
+        "redis://u:%ff@h",
+        "redis://h?user=u",
+        "redis://h?password=",
+    ] {
+        wrong(url, ConfigError::Credentials);
+    }
+    for url in ["redis://h/x", "redis://h/-1", "redis://h/4294967296", "redis://h?db=", "redis://h/1/2"] {
+        wrong(url, ConfigError::Database);
+    }
+    for url in ["redis://h/1?a=b", "redis://h?db", "redis://h?client_name=%", "redis://h?sentinel_password=p"]
+    {
+        wrong(url, ConfigError::Query);
+    }
+    for url in ["redis://h/1?db=1", "redis://:p@h?password=p", "redis://h?pass=a&password=b"] {
+        wrong(url, ConfigError::Twice);
+    }
+    wrong("redis://:p#q@h", ConfigError::Fragment);
+    wrong("redis://a,b", ConfigError::Hosts);
+    wrong(&format!("redis://{}", "h".repeat(256)), ConfigError::Address);
+    wrong(&format!("redis://{}", "h".repeat(URL_BYTES_MAX)), ConfigError::Length);
+}
+
+#[test]
+fn a_socket_is_a_path() {
+    check("unix:///run/redis.sock", Ok(("unix:/run/redis.sock", None, None, 0)));
+    check("redis+unix:///a%20b?db=3&user=u&password=p", Ok(("unix:/a b", Some("u"), Some("p"), 3)));
+    check("valkey-unix:///s", Ok(("unix:/s", None, None, 0)));
+    check("unix://u:p@/s/t", Ok(("unix:/s/t", Some("u"), Some("p"), 0)));
+    let long = format!("unix:///{}", "s".repeat(SOCKET_PATH_BYTES_MAX));
+    for url in ["unix://run/redis.sock", "unix://", "unix:///", "unix:///a%00b", "unix:///%fe", &long] {
+        check(url, Err(ConfigError::SocketPath));
+    }
+}
+
+#[test]
+fn sentinels_are_several_and_name_a_service() {
+    let check = |url: &str, sentinels: &[&str], database, logins: [Option<Login>; 2]| {
+        let parsed = parse(url).unwrap();
+        let sentinels = sentinels.iter().map(|&text| text.to_owned()).collect();
+        assert_eq!(parsed.topology, Topology::Sentinel { sentinels, service: "my".to_owned() }, "{url}");
+        assert_eq!((parsed.database, [parsed.login, parsed.sentinel_login]), (database, logins), "{url}");
+    };
+    check("redis-sentinel://h1,h2:1,[::1]/my", &["h1:26379", "h2:1", "[::1]:26379"], 0, [None, None]);
+    check("valkeys+sentinel://u:p,q@h/my/2", &["h:26379"], 2, [Some(Login::user("u", "p,q")), None]);
+    let both = [Some(Login::password("p")), Some(Login::user("s", "q"))];
+    check("rediss-sentinel://:p@h/m%79?sentinel_username=s&sentinel_password=q&db=1", &["h:26379"], 1, both);
+    assert!(parse("rediss-sentinel://h/my").unwrap().is_tls);
+
+    let wrong = |url: &str, error| assert_eq!(parse(url).unwrap_err(), error, "{url}");
+    for url in
+        ["redis-sentinel://h", "redis-sentinel://h/", "redis-sentinel://h//1", "redis-sentinel://h/a%20b"]
+    {
+        wrong(url, ConfigError::Service);
+    }
+    wrong("redis-sentinel://h,/my", ConfigError::Address);
+    wrong("redis-sentinel:///my", ConfigError::Address);
+    wrong("redis-sentinel://h/my/x", ConfigError::Database);
+    wrong("redis-sentinel://h/my?sentinel_user=s", ConfigError::Credentials);
+    wrong(&format!("redis-sentinel://{}/my", vec!["h"; TARGETS_MAX + 1].join(",")), ConfigError::Hosts);
+}
+
+#[test]
+fn a_cluster_has_seeds() {
+    let seeds = vec!["h1:6379".to_owned(), "h2:7000".to_owned()];
+    let parsed = parse("rediss-cluster://:p@h1,h2:7000/0").unwrap();
+    assert_eq!((parsed.topology, parsed.is_tls), (Topology::Cluster { seeds }, true));
+    assert!(matches!(parse("valkey+cluster://h").unwrap().topology, Topology::Cluster { .. }));
+    assert_eq!(parse("redis-cluster://h/1").unwrap_err(), ConfigError::ClusterDatabase);
+    assert_eq!(parse("redis-cluster://").unwrap_err(), ConfigError::Address);
+}
