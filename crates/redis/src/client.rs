@@ -13,6 +13,7 @@ use crate::command::Command;
 use crate::config::{Config, Settings};
 use crate::connect::{Connect, Dial, Target};
 use crate::dedicated::{Dedicated, deadline};
+use crate::dial::ToSentinels;
 use crate::epoch::Fate;
 use crate::error::{CallError, Death, ServerError, Unknown};
 use crate::handshake::Role;
@@ -70,14 +71,14 @@ impl Client {
     /// Outside a runtime.
     #[must_use]
     pub fn start(config: Config) -> Self {
-        let connector = config.connector.clone();
-        Self::start_with(config, connector)
+        let (dial, to_sentinels) = (config.connector.clone(), config.sentinel_connector.clone());
+        Self::start_with(config, dial, to_sentinels)
     }
 
-    pub(crate) fn start_with(config: Config, dial: impl Dial) -> Self {
+    pub(crate) fn start_with(config: Config, dial: impl Dial, to_sentinels: impl Dial) -> Self {
         let (settings, metrics) = (config.settings, Metrics::new());
         let node = Node::start(Connect {
-            target: Target::Fixed(config.address.clone()),
+            target: Target::of(&config, Arc::new(ToSentinels(to_sentinels))),
             config,
             dial,
             role: Role::Primary,
@@ -257,3 +258,7 @@ impl fmt::Debug for Client {
 #[cfg(test)]
 #[path = "client_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "client_login_tests.rs"]
+mod login_tests;

@@ -17,15 +17,16 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::error::NotSent;
 use crate::handshake::Predecessor;
+use crate::topology::Address;
 
 /// Hands the far end of every new connection to the test.
 #[derive(Clone)]
-struct Wire(mpsc::UnboundedSender<DuplexStream>);
+pub(super) struct Wire(pub mpsc::UnboundedSender<DuplexStream>);
 
 impl Dial for Wire {
     type Stream = DuplexStream;
 
-    async fn dial(&self, _: &str, _: Duration) -> io::Result<DuplexStream> {
+    async fn dial(&self, _: &Address, _: Duration) -> io::Result<DuplexStream> {
         let (near, far) = tokio::io::duplex(4096);
         self.0.send(far).map_err(|_| io::ErrorKind::ConnectionRefused)?;
         Ok(near)
@@ -37,23 +38,24 @@ fn client(change: impl FnOnce(&mut Settings)) -> (Client, mpsc::UnboundedReceive
     let mut config = Config::from_url("redis://:hunter2@h").unwrap();
     change(&mut config.settings);
     let (sender, connections) = mpsc::unbounded_channel();
-    (Client::start_with(config, Wire(sender)), connections)
+    let wire = Wire(sender);
+    (Client::start_with(config, wire.clone(), wire), connections)
 }
 
 /// The server's end of a connection.
-struct Server {
+pub(super) struct Server {
     stream: DuplexStream,
     decoder: RequestDecoder,
     buffer: BytesMut,
 }
 
 impl Server {
-    fn new(stream: DuplexStream) -> Self {
+    pub fn new(stream: DuplexStream) -> Self {
         Self { stream, decoder: RequestDecoder::new(RequestLimits::default()), buffer: BytesMut::new() }
     }
 
     /// A server that has shaken hands.
-    async fn accept(connections: &mut mpsc::UnboundedReceiver<DuplexStream>) -> Self {
+    pub async fn accept(connections: &mut mpsc::UnboundedReceiver<DuplexStream>) -> Self {
         let mut server = Self::new(connections.recv().await.unwrap());
         for _ in 0..2 {
             let request = server.request().await.unwrap();
@@ -63,7 +65,7 @@ impl Server {
     }
 
     /// The next request; `None` at the end.
-    async fn request(&mut self) -> Option<Vec<Bytes>> {
+    pub async fn request(&mut self) -> Option<Vec<Bytes>> {
         loop {
             if let Some(request) = self.decoder.decode(&mut self.buffer).unwrap() {
                 return Some(request);
@@ -72,7 +74,7 @@ impl Server {
         }
     }
 
-    async fn reply(&mut self, frame: &Frame) {
+    pub async fn reply(&mut self, frame: &Frame) {
         let mut bytes = BytesMut::new();
         encode(frame, Protocol::Resp3, &mut bytes);
         // The client may be gone; then nobody misses the answer.
@@ -80,7 +82,7 @@ impl Server {
     }
 
     /// Answers every request until the end.
-    async fn serve(mut self, mut answer: impl FnMut(&[Bytes]) -> Frame) {
+    pub async fn serve(mut self, mut answer: impl FnMut(&[Bytes]) -> Frame) {
         while let Some(request) = self.request().await {
             let frame = introduce(&request).unwrap_or_else(|| answer(&request));
             self.reply(&frame).await;
@@ -404,7 +406,8 @@ async fn a_refused_password_is_reported_and_never_shown() {
     server.request().await.unwrap();
     server.reply(&Frame::error("WRONGPASS invalid username-password pair")).await;
     let down = until(&client, |connection| matches!(connection, Connection::Down { error: Some(_) })).await;
-    let error = "h:6379 refused the handshake at HELLO: WRONGPASS invalid username-password pair".to_owned();
+    let error =
+        "h:6379 refused the user or the password: WRONGPASS invalid username-password pair".to_owned();
     assert_eq!(down, Connection::Down { error: Some(error) });
     assert!(!format!("{client:?} {:?}", client.metrics()).contains("hunter2"));
 }

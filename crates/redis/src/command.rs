@@ -6,6 +6,7 @@ use std::time::Duration;
 use bowline_resp::{encode_array_header, encode_bulk};
 use bytes::BytesMut;
 
+use crate::credentials::Login;
 use crate::error::NotSent;
 use crate::limits::ARGUMENTS_MAX;
 use crate::request::{Replies, Request};
@@ -44,6 +45,12 @@ impl Command {
             deadline: None,
             blocks_for: Duration::ZERO,
         }
+    }
+
+    /// The login of a living connection. Nothing else than a status can be the answer.
+    pub(crate) fn auth(login: &Login) -> Self {
+        let command = Self::new("AUTH").args(login.user.as_deref()).arg(login.password.reveal());
+        Self { shape: Shape::STATUS, ..command }
     }
 
     /// Appends an argument.

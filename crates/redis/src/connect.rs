@@ -1,69 +1,23 @@
 //! How a connection comes about: find the server, connect, introduce.
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bowline_identity::tls::{Connector, Stream};
 use bowline_rt::random;
 use bowline_rt::time::{now, timeout};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::epoch::EpochCore;
 use crate::error::{ConnectError, Death};
-use crate::handshake::{ConnectionName, Introduction, Role, ServerInfo};
+use crate::handshake::{ConnectionName, HandshakeError, Introduction, Role, ServerInfo};
 use crate::intake::Intake;
 use crate::link::{Link, Pushes};
 use crate::metrics::Metrics;
+use crate::topology::Address;
 
-/// How a fresh stream to the server is made.
-pub(crate) trait Dial: Clone + Send + Sync + 'static {
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-
-    /// Makes one, within `limit`.
-    fn dial(&self, address: &str, limit: Duration) -> impl Future<Output = io::Result<Self::Stream>> + Send;
-}
-
-impl Dial for Connector {
-    type Stream = Stream;
-
-    async fn dial(&self, address: &str, limit: Duration) -> io::Result<Stream> {
-        self.connect(address, limit).await
-    }
-}
-
-/// Where the server is. It is asked before each connection.
-#[derive(Debug, Clone)]
-pub(crate) enum Target {
-    /// Always at the same address, `host:port`.
-    Fixed(String),
-}
-
-impl Target {
-    /// The address to connect to now.
-    async fn address(&self) -> Result<String, ConnectError> {
-        match self {
-            Self::Fixed(address) => Ok(address.clone()),
-        }
-    }
-
-    /// Ends when the server at `address` is not the one to be connected to any more, with the reason for which a connection
-    /// to it dies. Cancel safe.
-    pub async fn left(&self, _address: &str) -> Death {
-        match self {
-            Self::Fixed(_) => std::future::pending().await,
-        }
-    }
-
-    /// For messages.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Fixed(address) => address,
-        }
-    }
-}
+pub(crate) use crate::dial::Dial;
+pub(crate) use crate::target::Target;
 
 /// Everything that is needed to make connections to one server.
 #[derive(Clone)]
@@ -82,7 +36,9 @@ pub(crate) struct Established<S> {
     pub intake: Arc<Intake>,
     pub server: ServerInfo,
     /// Where it leads.
-    pub address: String,
+    pub address: Address,
+    /// Changes when other credentials hold than those that it was made with.
+    pub version: Option<watch::Receiver<u64>>,
 }
 
 impl<D: Dial> Connect<D> {
@@ -91,24 +47,49 @@ impl<D: Dial> Connect<D> {
         &self,
         predecessor: Option<ConnectionName>,
     ) -> Result<Established<D::Stream>, ConnectError> {
-        let settings = &self.config.settings;
         let address = self.target.address().await?;
-        let stream = self.dial.dial(&address, settings.connect_timeout).await;
-        let stream = stream.map_err(|source| ConnectError::Connect { address: address.clone(), source })?;
+        let made = tokio::select! {
+            biased;
+            made = self.introduce(&address, predecessor) => made,
+            death = self.target.left(&address) => Err(ConnectError::Died { address: address.to_string(), death }),
+        };
+        if made.is_err() {
+            self.target.failed(&address);
+        }
+        made
+    }
+
+    async fn introduce(
+        &self,
+        address: &Address,
+        predecessor: Option<ConnectionName>,
+    ) -> Result<Established<D::Stream>, ConnectError> {
+        // Seen before they are asked for, so that no change is missed in between.
+        let mut version = self.config.credentials.version();
+        version.iter_mut().for_each(|version| drop(version.borrow_and_update()));
+        let config = self.config.with_current_credentials().await?;
+        let settings = &config.settings;
+        let stream = self.dial.dial(address, settings.connect_timeout).await;
+        let name = || address.to_string();
+        let stream = stream.map_err(|source| ConnectError::Connect { address: name(), source })?;
         let epoch = random::epoch();
         let intake = Arc::new(Intake::new(epoch, settings));
         let introduction = Introduction { role: self.role, predecessor };
-        let core = EpochCore::introduced(epoch, &self.config, introduction, now());
+        let core = EpochCore::introduced(epoch, &config, introduction, now());
         let mut link = Link::new(stream, core, intake.clone(), self.metrics.clone(), self.pushes.clone());
         let limit = settings.handshake_timeout;
         match timeout(limit, link.handshake()).await {
-            Err(_) => Err(ConnectError::Timeout { address, limit }),
-            Ok(Ok(server)) => Ok(Established { link, intake, server, address }),
+            Err(_) => Err(ConnectError::Timeout { address: name(), limit }),
+            Ok(Ok(server)) => Ok(Established { link, intake, server, address: address.clone(), version }),
             Ok(Err(death)) => Err(match link.core().take_handshake_error() {
-                Some(refusal) => {
-                    ConnectError::Refused { address, step: refusal.step, reason: refusal.reason }
+                Some(HandshakeError { reason, is_about_login: true, .. }) => {
+                    self.metrics.logins_refused.inc();
+                    ConnectError::Login { address: name(), reason }
                 }
-                None => ConnectError::Died { address, death },
+                Some(HandshakeError { step, reason, .. }) => {
+                    ConnectError::Refused { address: name(), step, reason }
+                }
+                None => ConnectError::Died { address: name(), death },
             }),
         }
     }

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use bowline_resp::ProtocolError;
 
+use crate::credentials::CredentialError;
+use crate::sentinel::SearchError;
+
 /// A call that brought no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -175,6 +178,9 @@ pub enum Death {
     /// The server has become a replica: whoever takes writes now has to be looked up again.
     #[error("the store has become a replica and takes no writes")]
     Demoted,
+    /// Another server has become the primary, as the sentinels say.
+    #[error("another server has taken the place of this one")]
+    Replaced,
     /// The client was stopped.
     #[error("the client was stopped")]
     Stopped,
@@ -185,7 +191,12 @@ impl Death {
     /// answer may be its own, and would end one connection after the other, with all that others have under way.
     pub(crate) const fn spares_a_repeat(self) -> bool {
         match self {
-            Self::Closed | Self::Read(_) | Self::Write(_) | Self::Silent(_) | Self::Demoted => true,
+            Self::Closed
+            | Self::Read(_)
+            | Self::Write(_)
+            | Self::Silent(_)
+            | Self::Demoted
+            | Self::Replaced => true,
             Self::Protocol(_)
             | Self::Unsolicited(_)
             | Self::Shape(_)
@@ -208,6 +219,7 @@ impl Death {
             Self::Silent(_) => "silent",
             Self::Handshake => "handshake",
             Self::Demoted => "demoted",
+            Self::Replaced => "replaced",
             Self::Stopped => "stopped",
         }
     }
@@ -224,4 +236,19 @@ pub(crate) enum ConnectError {
     Refused { address: String, step: &'static str, reason: String },
     #[error("the connection to {address} broke during the handshake: {death}")]
     Died { address: String, death: Death },
+    #[error("{address} refused the user or the password: {reason}")]
+    Login { address: String, reason: String },
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    #[error("the URL names a cluster, and this client speaks to one server")]
+    Cluster,
+}
+
+impl ConnectError {
+    /// Whether it will last until there are other credentials.
+    pub(crate) const fn is_about_login(&self) -> bool {
+        matches!(self, Self::Login { .. } | Self::Credentials(_))
+    }
 }

@@ -14,6 +14,7 @@ use bowline_resp::{Frame, Protocol};
 
 use crate::command::Command;
 use crate::config::Config;
+use crate::credentials::{Credentials, Login};
 use crate::limits::ERROR_TEXT_BYTES_MAX;
 
 /// Who a connection leads to.
@@ -92,6 +93,8 @@ pub(crate) struct Introduction {
 pub(crate) struct HandshakeError {
     pub step: &'static str,
     pub reason: String,
+    /// Other credentials may do better, and nothing else will.
+    pub is_about_login: bool,
 }
 
 /// The introduction of one connection.
@@ -158,6 +161,10 @@ impl Handshake {
 
     /// Takes the answer to the current step.
     pub fn answer(&mut self, frame: Frame) -> Result<(), HandshakeError> {
+        if matches!(self.config.credentials, Credentials::Provider(_)) {
+            let reason = "the provider of credentials was not asked: see Config::with_current_credentials";
+            return Err(self.error(reason.to_owned()));
+        }
         self.step = match self.step {
             Step::Hello => self.after_hello(frame)?,
             Step::Auth => {
@@ -174,6 +181,7 @@ impl Handshake {
                 for (name, value) in self.read_info(&frame)? {
                     match name.as_str() {
                         "run_id" => self.server.run_id = Some(value),
+                        "redis_mode" => self.expect_data(Some(&value))?,
                         "redis_version" | "valkey_version" if self.server.version.is_empty() => {
                             self.server.version = value;
                         }
@@ -226,6 +234,7 @@ impl Handshake {
         field("version").and_then(Frame::as_text).unwrap_or_default().clone_into(&mut self.server.version);
         self.server.run_id = field("run_id").and_then(Frame::as_text).map(str::to_owned);
         self.server.client_id = field("id").and_then(Frame::as_integer);
+        self.expect_data(field("mode").and_then(Frame::as_text))?;
         let role = field("role").and_then(Frame::as_text);
         self.expect_primary(role)?;
         self.is_primary = role.is_some();
@@ -281,6 +290,16 @@ impl Handshake {
         Ok(fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
+    /// A sentinel would answer the introduction as a server without a role does.
+    fn expect_data(&self, mode: Option<&str>) -> Result<(), HandshakeError> {
+        match mode {
+            Some("sentinel") => {
+                Err(self.error("it is a sentinel and holds no data; write redis-sentinel://".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A server that keeps its role to itself is taken for a primary, until it refuses a write.
     fn expect_primary(&self, role: Option<&str>) -> Result<(), HandshakeError> {
         match role {
@@ -300,9 +319,13 @@ impl Handshake {
     }
 
     fn server_error(&self, text: &[u8]) -> HandshakeError {
-        let text = String::from_utf8_lossy(&text[..text.len().min(ERROR_TEXT_BYTES_MAX)]);
-        let echoed = self.config.login().is_some_and(|login| text.contains(login.password.reveal()));
-        self.error(if echoed { "an error that repeats the password".to_owned() } else { text.into_owned() })
+        let is_about_login = match self.step {
+            Step::Auth => true,
+            _ => [&b"WRONGPASS"[..], b"NOAUTH", b"ERR AUTH", b"ERR invalid password"]
+                .iter()
+                .any(|code| text.starts_with(code)),
+        };
+        HandshakeError { is_about_login, ..self.error(without_secret(text, self.config.login())) }
     }
 
     fn error(&self, reason: String) -> HandshakeError {
@@ -315,8 +338,17 @@ impl Handshake {
             Step::Number => "CLIENT ID",
             Step::Kill | Step::Done => "CLIENT KILL",
         };
-        HandshakeError { step, reason }
+        HandshakeError { step, reason, is_about_login: false }
     }
+}
+
+/// The text of an error, as far as it may be repeated.
+pub(crate) fn without_secret(text: &[u8], login: Option<&Login>) -> String {
+    let whole = String::from_utf8_lossy(text);
+    if login.is_some_and(|login| whole.contains(login.password.reveal())) {
+        return "an error that repeats the password".to_owned();
+    }
+    String::from_utf8_lossy(&text[..text.len().min(ERROR_TEXT_BYTES_MAX)]).into_owned()
 }
 
 #[cfg(test)]
@@ -397,6 +429,19 @@ mod tests {
     fn a_server_that_keeps_its_identity_to_itself_is_accepted() {
         let (_, server) = check("redis://h", &[hello(3), Frame::error("ERR"), Frame::error("NOPERM")]);
         assert_eq!(server.unwrap().run_id, None);
+    }
+
+    #[test]
+    fn a_sentinel_is_refused_however_it_tells() {
+        let mut new = hello(3);
+        if let Frame::Map(fields) = &mut new {
+            *fields.last_mut().unwrap() = (Frame::bulk("mode"), Frame::bulk("sentinel"));
+        }
+        let reason = "it is a sentinel and holds no data; write redis-sentinel://";
+        assert_eq!(check("redis://h", &[new]).1.unwrap_err(), format!("HELLO: {reason}"));
+        let info = Frame::bulk("redis_version:5.0.1\r\nredis_mode:sentinel\r\n");
+        let old = [Frame::error("NOPROTO"), Frame::ok(), info];
+        assert_eq!(check("redis://h", &old).1.unwrap_err(), format!("INFO: {reason}"));
     }
 
     fn role(role: &str) -> Frame {

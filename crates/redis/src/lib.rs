@@ -5,6 +5,7 @@
 //! - [`epoch`]: the life of one connection as a state machine without I/O. It keeps INV-DRV-OWN, INV-DRV-CANCEL, INV-DRV-ONCE.
 //! - `handshake`: how it introduces itself. `table`: what is known about commands.
 //! - `intake`: where callers put requests in; keeps INV-DRV-BOUND. `link`: moves the bytes.
+//! - `topology`, `url`, `credentials`: where to and as whom. `sentinel`: who the primary is.
 //! - `connect`: how one comes about. `reconnect`: one connection after the other, for ever. `node`: one server.
 //! - [`Client`]: what callers hold. [`Dedicated`]: a connection that one caller has to itself.
 //!
@@ -23,6 +24,7 @@ mod connect;
 mod credential_files;
 mod credentials;
 mod dedicated;
+mod dial;
 pub mod epoch;
 mod error;
 mod handshake;
@@ -31,9 +33,12 @@ mod link;
 mod metrics;
 mod node;
 mod reconnect;
+mod renewal;
 mod request;
 mod script;
+mod sentinel;
 mod table;
+mod target;
 mod topology;
 mod url;
 

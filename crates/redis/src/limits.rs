@@ -116,3 +116,27 @@ pub const CREDENTIAL_FILES_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Longest file with a user or a password.
 pub const CREDENTIAL_FILE_BYTES_MAX: usize = 64 * 1024;
+
+/// Most sentinels of one service that are known; more seeds than these are all kept.
+pub(crate) const SENTINELS_MAX: usize = 64;
+
+/// Longest wait for a sentinel: to connect, to log in, and for its answers, each.
+pub const SENTINEL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Longest answer of a sentinel. One about another sentinel has less than 1 KiB.
+pub(crate) const SENTINEL_ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// Most values in an answer of a sentinel.
+pub(crate) const SENTINEL_ANSWER_VALUES_MAX: usize = 16 * 1024;
+
+/// Time after which the primary is looked for again, whatever the sentinels tell of their own accord.
+pub const SENTINEL_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Shortest time between two looks that a sentinel gives reason for.
+pub(crate) const SENTINEL_LOOK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where the upper bound of the pause between two attempts to listen to a sentinel stops growing.
+pub(crate) const SENTINEL_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Sentinels that an error names with what is wrong with them.
+pub(crate) const SEARCH_FAILURES_SHOWN_MAX: usize = 8;

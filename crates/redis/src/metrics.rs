@@ -28,6 +28,8 @@ pub struct Metrics {
     pub connected: Counter,
     /// Attempts to connect that failed.
     pub connect_failures: Counter,
+    /// Logins that a server refused: of connections that were made, and of living ones whose credentials changed.
+    pub logins_refused: Counter,
     deaths: Family<Label, Counter>,
     /// Connections whose predecessor the server could not end, so that commands of it may have run after it.
     pub unfenced: Counter,
@@ -54,6 +56,7 @@ impl Metrics {
             resent: Counter::default(),
             connected: Counter::default(),
             connect_failures: Counter::default(),
+            logins_refused: Counter::default(),
             deaths: Family::default(),
             unfenced: Counter::default(),
             up: Gauge::default(),
@@ -94,6 +97,7 @@ impl Metrics {
             "Failed attempts to connect to the store",
             self.connect_failures.clone(),
         );
+        registry.register("logins_refused", "Logins that the store refused", self.logins_refused.clone());
         registry.register("deaths", "Connections to the store that ended, by reason", self.deaths.clone());
         registry.register(
             "unfenced",

@@ -53,7 +53,7 @@ impl Node {
         let (connection_sender, connection) = watch::channel(Connection::Down { error: None });
         let settings = connect.config.settings;
         Self {
-            name: connect.target.name().to_owned(),
+            name: connect.target.name(),
             settings,
             metrics: connect.metrics.clone(),
             intake,

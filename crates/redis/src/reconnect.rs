@@ -15,7 +15,8 @@ use tokio::sync::watch;
 use crate::connect::{Connect, Dial, Established};
 use crate::handshake::{Predecessor, ServerInfo};
 use crate::intake::Intake;
-use crate::limits::{RECONNECT_PAUSE_MIN, STABLE_AFTER};
+use crate::limits::{CREDENTIALS_PAUSE, RECONNECT_PAUSE_MIN, STABLE_AFTER};
+use crate::renewal::{changed, renew};
 
 /// Whether there is a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,11 +47,16 @@ impl<D: Dial> Reconnect<D> {
     /// Runs until it is aborted.
     pub async fn run(self) {
         let mut pause = Pause::new(self.connect.config.settings.reconnect_pause_max);
+        // A server that refuses the credentials is not asked again soon, unless there are others.
+        let mut login_pause = Pause::new(CREDENTIALS_PAUSE);
+        let mut version = self.connect.config.credentials.version();
         let mut predecessor = None;
         loop {
+            version.iter_mut().for_each(|version| drop(version.borrow_and_update()));
             match self.connect.establish(predecessor.clone()).await {
                 Ok(established) => {
                     let since = now();
+                    login_pause.reset();
                     predecessor = Some(established.server.connection_name());
                     self.serve(established).await;
                     if now().saturating_duration_since(since) >= STABLE_AFTER {
@@ -60,6 +66,13 @@ impl<D: Dial> Reconnect<D> {
                 Err(error) => {
                     self.connect.metrics.connect_failures.inc();
                     self.down(&error.to_string());
+                    if error.is_about_login() {
+                        let refused_for = login_pause.next();
+                        tokio::select! {
+                            () = sleep(refused_for) => {}
+                            () = changed(&mut version) => {}
+                        }
+                    }
                 }
             }
             sleep(pause.next()).await;
@@ -68,17 +81,17 @@ impl<D: Dial> Reconnect<D> {
 
     /// Publishes a connection, serves it until its death, and buries it.
     async fn serve(&self, established: Established<D::Stream>) {
-        let Established { mut link, intake, server, address } = established;
+        let Established { mut link, intake, server, address, version } = established;
         let metrics = &self.connect.metrics;
         let epoch = intake.epoch();
-        tracing::info!(%epoch, address, version = server.version, "connected to the store");
+        tracing::info!(%epoch, %address, version = server.version, "connected to the store");
         if let Predecessor::Unfenced { reason } = &server.predecessor {
-            tracing::warn!(%epoch, address, reason, "the store cannot end the former connection: commands of it may still run");
+            tracing::warn!(%epoch, %address, reason, "the store cannot end the former connection: commands of it may still run");
             metrics.unfenced.inc();
         }
         metrics.connected.inc();
         metrics.up.inc();
-        self.intake.send_replace(Some(intake));
+        self.intake.send_replace(Some(intake.clone()));
         self.connection.send_replace(Connection::Up { epoch, server });
         let death = tokio::select! {
             biased;
@@ -87,13 +100,14 @@ impl<D: Dial> Reconnect<D> {
                 link.core().die(death);
                 death
             }
+            never = renew(&self.connect.config, version, &intake, metrics) => match never {},
         };
         // Its callers are told before anybody else.
         drop(link);
         self.intake.send_replace(None);
         metrics.up.dec();
         metrics.count_death(death);
-        tracing::warn!(%epoch, address, error = %Chain(&death), "lost the connection to the store");
+        tracing::warn!(%epoch, %address, error = %Chain(&death), "lost the connection to the store");
         self.connection.send_replace(Connection::Down { error: Some(Chain(&death).to_string()) });
     }
 
@@ -125,23 +139,23 @@ impl std::fmt::Display for Chain<'_> {
 /// The pauses between attempts: none before the first, then a random share of a bound that doubles ("full jitter"), so that
 /// clients that lost their server together do not come back together.
 #[derive(Debug)]
-struct Pause {
+pub(crate) struct Pause {
     /// Upper bound of the next pause.
     bound: Duration,
     bound_max: Duration,
 }
 
 impl Pause {
-    const fn new(bound_max: Duration) -> Self {
+    pub const fn new(bound_max: Duration) -> Self {
         Self { bound: Duration::ZERO, bound_max }
     }
 
     /// A connection was good: the next attempt comes at once.
-    const fn reset(&mut self) {
+    pub const fn reset(&mut self) {
         self.bound = Duration::ZERO;
     }
 
-    fn next(&mut self) -> Duration {
+    pub fn next(&mut self) -> Duration {
         let pause = random::jitter(self.bound);
         self.bound = (self.bound * 2).max(RECONNECT_PAUSE_MIN).min(self.bound_max);
         pause

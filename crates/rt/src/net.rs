@@ -1,15 +1,16 @@
-//! TCP sockets.
+//! Sockets: TCP, and those within one machine.
 //!
 //! Every connect has a time-out, because a lost SYN would hang for ever. Every socket has Nagle's algorithm off and
 //! keep-alive on, because a silent peer must be noticed even where nobody above pings.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::time::{Instant, now, timeout};
 
-pub use imp::TcpStream;
+pub use imp::{TcpStream, UnixStream};
 
 /// Longest wait for a name look-up.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -103,6 +104,15 @@ async fn connect_any<T, F: Future<Output = io::Result<T>>>(
     Err(last)
 }
 
+/// Connects to the socket at `path` of this machine within `limit`. In the simulator there are none:
+/// [`io::ErrorKind::Unsupported`].
+///
+/// # Errors
+/// The operating system's refusal, which names no path: the caller should; or [`io::ErrorKind::TimedOut`].
+pub async fn connect_unix(path: &Path, limit: Duration) -> io::Result<UnixStream> {
+    timeout(limit, imp::connect_unix(path)).await.map_err(timed_out)?
+}
+
 /// The addresses of `host:port`.
 ///
 /// # Errors
@@ -125,9 +135,10 @@ fn timed_out(elapsed: crate::time::Elapsed) -> io::Error {
 mod imp {
     use std::io;
     use std::net::SocketAddr;
+    use std::path::Path;
     use std::time::Duration;
 
-    pub use tokio::net::{TcpListener, TcpStream};
+    pub use tokio::net::{TcpListener, TcpStream, UnixStream};
 
     /// Silence after which the kernel starts to probe, and the time between probes.
     const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -147,6 +158,11 @@ mod imp {
     #[expect(clippy::disallowed_methods, reason = "the one place that connects; the caller has a time-out")]
     pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
         TcpStream::connect(address).await
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that connects; the caller has a time-out")]
+    pub async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+        UnixStream::connect(path).await
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that resolves names")]
@@ -180,8 +196,40 @@ mod imp {
 mod imp {
     use std::io;
     use std::net::SocketAddr;
+    use std::path::Path;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
 
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
     pub use turmoil::net::{TcpListener, TcpStream};
+
+    /// There is none in the simulator, so that there is nothing to do with one.
+    #[derive(Debug)]
+    pub enum UnixStream {}
+
+    impl AsyncRead for UnixStream {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            match *self.get_mut() {}
+        }
+    }
+
+    impl AsyncWrite for UnixStream {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            match *self.get_mut() {}
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            match *self.get_mut() {}
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            match *self.get_mut() {}
+        }
+    }
+
+    pub async fn connect_unix(_: &Path) -> io::Result<UnixStream> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "the simulator has no sockets in the file system"))
+    }
 
     pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         TcpListener::bind(address).await

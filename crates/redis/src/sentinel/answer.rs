@@ -1,0 +1,166 @@
+//! What sentinels say. Nothing of it is trusted further than its form: whether a server is the primary, the connection to it
+//! shows.
+
+use bowline_resp::Frame;
+
+use crate::limits::{ERROR_TEXT_BYTES_MAX, SENTINELS_MAX};
+use crate::url::{is_host, parse_number};
+
+/// What one sentinel knows of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// `host:port` of the primary.
+    pub primary: String,
+    /// The number of the failover that made it the primary: a larger one is newer. `None` if the sentinel does not tell.
+    pub config_epoch: Option<u64>,
+    /// `host:port` of the other sentinels.
+    pub others: Vec<String>,
+}
+
+/// Why a sentinel is of no use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AskError {
+    #[error("{0}")]
+    Connect(String),
+    #[error("it answered too late")]
+    Late,
+    #[error("it closed the connection")]
+    Closed,
+    #[error("{0}")]
+    Credentials(String),
+    #[error("it answered: {0}")]
+    Refused(String),
+    #[error("it does not know the service")]
+    UnknownService,
+    #[error("it names itself as the primary")]
+    Itself,
+    #[error("{0}")]
+    Nonsense(&'static str),
+}
+
+/// Reads the answer to `SENTINEL GET-MASTER-ADDR-BY-NAME`.
+pub(crate) fn primary(frame: Frame) -> Result<String, AskError> {
+    match frame {
+        Frame::Null | Frame::NullArray => Err(AskError::UnknownService),
+        Frame::Error(text) => Err(refused(&text)),
+        other => match other.into_elements().as_deref() {
+            Ok([host, port]) => {
+                let address = host.as_text().zip(port.as_text());
+                let address = address.and_then(|(host, port)| address_of(host, port));
+                address.ok_or(AskError::Nonsense("what it names as the primary is not an address"))
+            }
+            _ => Err(AskError::Nonsense("it did not name the primary as host and port")),
+        },
+    }
+}
+
+/// Reads the answer to `SENTINEL MASTER`. A sentinel that does not tell, or tells it not to this user, leaves it unknown.
+pub(crate) fn config_epoch(frame: Frame) -> Option<u64> {
+    let fields = frame.into_pairs().ok()?;
+    field(&fields, "config-epoch").and_then(parse_number)
+}
+
+/// Reads the answer to `SENTINEL SENTINELS`; what is no address is left out, and what is more than may be known.
+pub(crate) fn others(frame: Frame) -> Vec<String> {
+    let sentinels = frame.into_elements().unwrap_or_default().into_iter();
+    let addresses = sentinels.filter_map(|sentinel| {
+        let fields = sentinel.into_pairs().ok()?;
+        address_of(field(&fields, "ip")?, field(&fields, "port")?)
+    });
+    addresses.take(SENTINELS_MAX).collect()
+}
+
+/// Whether a frame on a subscribed connection is about the primary of `service`: `+switch-master` with
+/// `<service> <old host> <old port> <new host> <new port>`.
+pub(crate) fn is_switch_of(service: &str, frame: &Frame) -> bool {
+    let Frame::Array(elements) = frame else { return false };
+    let [kind, _, text] = elements.as_slice() else { return false };
+    kind.as_text() == Some("message")
+        && text.as_text().and_then(|text| text.split(' ').next()) == Some(service)
+}
+
+/// The text of an error, as far as it may be repeated.
+pub(crate) fn refused(text: &[u8]) -> AskError {
+    let text = &text[..text.len().min(ERROR_TEXT_BYTES_MAX)];
+    AskError::Refused(String::from_utf8_lossy(text).escape_debug().to_string())
+}
+
+fn field<'a>(fields: &'a [(Frame, Frame)], name: &str) -> Option<&'a str> {
+    fields.iter().find(|(key, _)| key.as_text() == Some(name)).and_then(|(_, value)| value.as_text())
+}
+
+/// `host:port`; an IPv6 address gets its brackets.
+fn address_of(host: &str, port: &str) -> Option<String> {
+    let port: u16 = parse_number(port).filter(|&port| port != 0)?;
+    let is_ipv6 = host.parse::<std::net::Ipv6Addr>().is_ok();
+    let host = if is_ipv6 { format!("[{host}]") } else { host.to_owned() };
+    is_host(&host).then(|| format!("{host}:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(texts: &[&str]) -> Frame {
+        Frame::Array(texts.iter().map(|text| Frame::bulk(text.as_bytes().to_vec())).collect())
+    }
+
+    #[test]
+    fn a_primary_is_an_address() {
+        let check = |answer: Frame, expected: Result<&str, AskError>| {
+            assert_eq!(primary(answer.clone()), expected.map(str::to_owned), "{answer:?}");
+        };
+        check(texts(&["10.0.0.1", "6379"]), Ok("10.0.0.1:6379"));
+        check(texts(&["db-1.example", "1"]), Ok("db-1.example:1"));
+        check(texts(&["fe80::1", "1"]), Ok("[fe80::1]:1"));
+        check(Frame::NullArray, Err(AskError::UnknownService));
+        check(Frame::Null, Err(AskError::UnknownService));
+        check(Frame::error("IDONTKNOW a\r\n"), Err(AskError::Refused("IDONTKNOW a\\r\\n".to_owned())));
+        let address = AskError::Nonsense("what it names as the primary is not an address");
+        let long = "h".repeat(10_000);
+        for (host, port) in [
+            ("", "1"),
+            ("h", "0"),
+            ("h", "65536"),
+            ("h", "+1"),
+            ("a b", "1"),
+            ("a:b", "1"),
+            (&long, "1"),
+            ("u@h", "1"),
+        ] {
+            check(texts(&[host, port]), Err(address.clone()));
+        }
+        check(Frame::Array(vec![Frame::Integer(1), Frame::Integer(2)]), Err(address));
+        let shape = AskError::Nonsense("it did not name the primary as host and port");
+        for answer in [texts(&["h"]), texts(&["h", "1", "x"]), Frame::ok(), Frame::Integer(1)] {
+            check(answer, Err(shape.clone()));
+        }
+    }
+
+    #[test]
+    fn what_else_a_sentinel_tells_may_be_missing_or_wrong() {
+        assert_eq!(config_epoch(texts(&["name", "my", "config-epoch", "7"])), Some(7));
+        for answer in
+            [texts(&["config-epoch", "-7"]), texts(&["config-epoch"]), Frame::error("NOPERM"), Frame::Null]
+        {
+            assert_eq!(config_epoch(answer), None);
+        }
+        let good = texts(&["ip", "::1", "port", "26379", "flags", "sentinel"]);
+        let bad = [texts(&["ip", "h"]), texts(&["ip", "a b", "port", "1"]), Frame::Null];
+        let answer = Frame::Array(std::iter::once(good.clone()).chain(bad).collect());
+        assert_eq!(others(answer), ["[::1]:26379"]);
+        assert_eq!(others(Frame::error("NOPERM")), [""; 0]);
+        assert_eq!(others(Frame::Array(vec![good; 1000])).len(), SENTINELS_MAX);
+    }
+
+    #[test]
+    fn a_message_counts_if_it_is_about_the_service() {
+        let is_switch = |parts: &[&str]| is_switch_of("my", &texts(parts));
+        assert!(is_switch(&["message", "+switch-master", "my 10.0.0.1 1 10.0.0.2 1"]));
+        assert!(!is_switch(&["message", "+switch-master", "myother 10.0.0.1 1 10.0.0.2 1"]));
+        assert!(!is_switch(&["message", "+switch-master", ""]));
+        assert!(!is_switch(&["subscribe", "+switch-master", "my"]));
+        assert!(!is_switch(&["pong", ""]));
+        assert!(!is_switch_of("my", &Frame::Null));
+    }
+}

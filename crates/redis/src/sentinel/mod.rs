@@ -1,0 +1,179 @@
+//! Who the primary is, by what sentinels say.
+//!
+//! - `answer`: what they say. `search`: whom to ask and which answer to believe. `roster`: which of them there are. All without
+//!   I/O.
+//! - `conversation`: a connection to one of them. `watch`: the task that listens to one for as long as the client lives.
+//!
+//! A search is made before each connection, whenever a sentinel tells of a failover (`+switch-master`), and every few seconds
+//! whatever they tell. All searches come to one belief, which only moves to a newer failover; a connection that leads to another
+//! server than the believed one dies at once ([`Death::Replaced`]) instead of waiting for errors of the old primary. What is
+//! believed is only where to look: that the server there is a primary, the introduction of the connection demands.
+//!
+//! Sentinels may lie, be silent or be cut off; all that comes of it is time. Every answer and every wait is bounded.
+
+mod answer;
+mod conversation;
+mod roster;
+mod search;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bowline_rt::task::{self, JoinHandle};
+
+use self::answer::{Answer, AskError};
+use self::conversation::Conversation;
+use self::roster::Roster;
+use self::search::{Found, Search};
+use crate::credentials::Credentials;
+use crate::error::Death;
+
+pub(crate) use self::conversation::{DialSentinel, Dialled, Wire};
+pub(crate) use self::search::SearchError;
+
+/// The sentinels of one service. Dropping it ends the listening.
+pub(crate) struct Sentinels {
+    shared: Arc<Shared>,
+    watch: JoinHandle<()>,
+}
+
+impl Drop for Sentinels {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+impl Sentinels {
+    /// Begins to listen to one of `seeds`.
+    pub fn start(
+        service: String,
+        seeds: &[String],
+        credentials: Credentials,
+        dial: Arc<dyn DialSentinel>,
+    ) -> Self {
+        let state = State { roster: Roster::new(seeds), newest: None, told_by: None };
+        let primary = tokio::sync::watch::Sender::new(None);
+        let shared = Arc::new(Shared { service, credentials, dial, state: Mutex::new(state), primary });
+        Self { watch: task::spawn("sentinels", watch::run(shared.clone())), shared }
+    }
+
+    /// The name of the service.
+    pub fn service(&self) -> &str {
+        &self.shared.service
+    }
+
+    /// Searches the primary: `host:port`.
+    ///
+    /// # Errors
+    /// Nobody knows.
+    pub async fn primary(&self) -> Result<String, SearchError> {
+        self.shared.search(None).await
+    }
+
+    /// No primary could be connected to at `address`. Who told so is asked last from now on.
+    pub fn failed(&self, address: &str) {
+        let mut state = self.shared.lock();
+        if self.shared.primary.borrow().as_deref() == Some(address)
+            && let Some(sentinel) = state.told_by.take()
+        {
+            state.roster.misled(&sentinel);
+        }
+    }
+
+    /// Ends when another server than that at `address` is known to be the primary. Cancel safe.
+    pub async fn left(&self, address: &str) -> Death {
+        let mut primary = self.shared.primary.subscribe();
+        let is_other =
+            |primary: &Option<String>| primary.as_deref().is_some_and(|primary| primary != address);
+        match primary.wait_for(is_other).await {
+            Ok(_) => Death::Replaced,
+            // Not while this lives: it holds the sender.
+            Err(_) => Death::Stopped,
+        }
+    }
+}
+
+impl fmt::Debug for Sentinels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sentinels").field("service", &self.shared.service).finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    service: String,
+    credentials: Credentials,
+    dial: Arc<dyn DialSentinel>,
+    state: Mutex<State>,
+    /// What is believed.
+    primary: tokio::sync::watch::Sender<Option<String>>,
+}
+
+struct State {
+    roster: Roster,
+    /// The newest failover that was heard of.
+    newest: Option<u64>,
+    /// The sentinel to which the belief is due.
+    told_by: Option<String>,
+}
+
+impl Shared {
+    /// Searches among all sentinels, `first` before the others.
+    async fn search(&self, first: Option<&str>) -> Result<String, SearchError> {
+        let mut search = {
+            let state = self.lock();
+            let mut order = state.roster.order().to_vec();
+            if let Some(place) = order.iter().position(|sentinel| Some(sentinel.as_str()) == first) {
+                order[..=place].rotate_right(1);
+            }
+            Search::new(&order, state.newest)
+        };
+        let found = loop {
+            let Some(sentinel) = search.next() else { break search.finish()? };
+            let answer = self.ask(&sentinel).await;
+            if let Err(error) = &answer {
+                tracing::debug!(sentinel, %error, "a sentinel was of no use");
+            }
+            if let Some(found) = search.take(sentinel, answer) {
+                break found;
+            }
+        };
+        Ok(self.believe(found))
+    }
+
+    async fn ask(&self, sentinel: &str) -> Result<Answer, AskError> {
+        let mut conversation = Conversation::open(&*self.dial, sentinel, &self.credentials).await?;
+        conversation.ask_about(&self.service).await
+    }
+
+    /// Takes what a search has found, if no other search has found something newer meanwhile; returns what is believed then.
+    fn believe(&self, found: Found) -> String {
+        let mut state = self.lock();
+        let Found { sentinel, answer, overrules } = found;
+        state.roster.answered(&sentinel, &answer.others);
+        let is_older = answer.config_epoch.zip(state.newest).is_some_and(|(epoch, newest)| epoch < newest);
+        let believed = self.primary.borrow().clone();
+        if let Some(believed) = believed.as_ref().filter(|_| is_older && !overrules) {
+            return believed.clone();
+        }
+        state.newest = answer.config_epoch.or(state.newest);
+        if believed.as_ref() != Some(&answer.primary) {
+            tracing::info!(
+                service = self.service,
+                primary = answer.primary,
+                sentinel,
+                "the sentinels name a primary"
+            );
+            self.primary.send_replace(Some(answer.primary.clone()));
+        }
+        state.told_by = Some(sentinel);
+        answer.primary
+    }
+
+    /// Nothing that is done under the lock leaves it half done, so a panic elsewhere in a task does not matter.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
