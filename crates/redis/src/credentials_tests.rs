@@ -1,3 +1,5 @@
+//! Providers of credentials: asked, bounded in time, and never shown.
+
 use super::*;
 
 struct Slow;

@@ -1,7 +1,12 @@
+//! Every form of URL, and every way to get one wrong.
+
 use super::*;
 
-/// Checks one server: address, user, password, database.
-fn check(url: &str, expected: Result<(&str, Option<&str>, Option<&str>, u32), ConfigError>) {
+/// Address, user, password, database.
+type Parts<'a> = (&'a str, Option<&'a str>, Option<&'a str>, u32);
+
+/// Checks a URL of one server.
+fn check(url: &str, expected: Result<Parts<'_>, ConfigError>) {
     let parsed = parse(url);
     let parts = parsed.as_ref().map_err(|&error| error).map(|parsed| {
         let Topology::Single(address) = &parsed.topology else { panic!("{url}: {parsed:?}") };
