@@ -16,8 +16,11 @@ use bowline_rt::{task, time};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Serves connections that `acceptor` lets in, and returns `host:port`.
-async fn serve(acceptor: Acceptor) -> String {
+/// Serves connections that `acceptor` lets in with `converse`, and returns `host:port`.
+async fn serve<F: Future<Output = ()> + Send + 'static>(
+    acceptor: Acceptor,
+    converse: impl Fn(Stream) -> F + Send + 'static,
+) -> String {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     task::spawn("server", async move {
@@ -52,6 +55,28 @@ async fn converse(mut stream: Stream) {
     }
 }
 
+/// A sentinel for which the primary of every service is at `primary`.
+async fn converse_as_sentinel(mut stream: Stream, primary: Arc<str>) {
+    let mut decoder = RequestDecoder::new(RequestLimits::default());
+    let (mut requests, mut replies) = (BytesMut::new(), BytesMut::new());
+    while stream.read_buf(&mut requests).await.is_ok_and(|count| count > 0) {
+        while let Some(request) = decoder.decode(&mut requests).unwrap() {
+            let array = |texts: &[&str]| {
+                Frame::Array(texts.iter().map(|&text| Frame::bulk(text.to_owned())).collect())
+            };
+            let (host, port) = primary.rsplit_once(':').unwrap();
+            let reply = match &request[1][..] {
+                b"GET-MASTER-ADDR-BY-NAME" => array(&[host, port]),
+                b"+switch-master" => array(&["subscribe", "+switch-master", "1"]),
+                _ => array(&[]),
+            };
+            encode(&reply, Protocol::Resp2, &mut replies);
+        }
+        stream.write_all_buf(&mut replies).await.unwrap();
+        stream.flush().await.unwrap();
+    }
+}
+
 /// Large and small values there and back, many at once.
 async fn check(config: Config) {
     let client = Client::start(config);
@@ -71,7 +96,7 @@ async fn check(config: Config) {
 
 #[tokio::test]
 async fn plain() {
-    let address = serve(Acceptor::Plain).await;
+    let address = serve(Acceptor::Plain, converse).await;
     check(Config::from_url(&format!("redis://{address}")).unwrap()).await;
 }
 
@@ -85,17 +110,27 @@ async fn with_tls_and_only_with_a_trusted_server() {
     let credential = Credential { certificate: pem(&issued.certificate), key: pem(issued.key.reveal()) };
     let client_authentication = ClientAuthentication::None;
     let settings = ServerSettings { credential, client_authentication, alpn: Vec::new() };
-    let address = serve(Acceptor::tls(settings).unwrap()).await;
+    let acceptor = Acceptor::tls(settings).unwrap();
+    let address: Arc<str> = serve(acceptor.clone(), converse).await.into();
     let url = format!("rediss://{address}");
+    let primary = address.clone();
+    let sentinel = serve(acceptor, move |stream| converse_as_sentinel(stream, primary.clone())).await;
 
-    let trusting = |authority: &Authority| {
+    let trusting = |url: &str, authority: &Authority| {
         let authority = pem(authority.certificate());
         let settings = ClientSettings { authority, credential: None, server_name: None, alpn: Vec::new() };
-        Config::from_url_with_tls(&url, &Connector::tls(settings).unwrap()).unwrap()
+        Config::from_url_with_tls(url, &Connector::tls(settings).unwrap()).unwrap()
     };
-    check(trusting(&authority)).await;
+    check(trusting(&url, &authority)).await;
+    // Sentinels are dialled in the same way, unless it is said otherwise.
+    let through_sentinels = format!("rediss-sentinel://{sentinel}/my");
+    check(trusting(&through_sentinels, &authority)).await;
+    let plain = trusting(&through_sentinels, &authority).sentinel_connector(Connector::Plain);
+    let ping = Command::new("PING").deadline(Duration::from_secs(1));
+    let error = Client::start(plain).call(ping).await.unwrap_err().to_string();
+    assert!(error.contains("no sentinel tells who the primary is"), "{error}");
 
-    let client = Client::start(trusting(&Authority::create("other", 1).unwrap()));
+    let client = Client::start(trusting(&url, &Authority::create("other", 1).unwrap()));
     let mut connection = client.connection();
     let refused = connection.wait_for(|state| matches!(state, Connection::Down { error: Some(_) }));
     time::timeout(Duration::from_secs(20), refused).await.unwrap().unwrap();

@@ -143,6 +143,16 @@ impl Shared {
         Ok(self.believe(found))
     }
 
+    /// Each sentinel in its turn, wherever it stands in the order. Nobody in particular where they do not number failovers: what
+    /// one says that was cut off could not be told from the truth then.
+    fn in_turn(&self, turn: usize) -> Option<String> {
+        let state = self.lock();
+        state.newest?;
+        let mut sentinels: Vec<&String> = state.roster.order().iter().collect();
+        sentinels.sort();
+        sentinels.get(turn.checked_rem(sentinels.len())?).map(|&sentinel| sentinel.clone())
+    }
+
     async fn ask(&self, sentinel: &str) -> Result<Answer, AskError> {
         let mut conversation = Conversation::open(&*self.dial, sentinel, &self.credentials).await?;
         conversation.ask_about(&self.service).await

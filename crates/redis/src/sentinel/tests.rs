@@ -150,6 +150,7 @@ fn answer(host: &Host, address: &str, request: &[&str]) -> Frame {
         ]),
         (Host::Server(_), ["INFO", ..]) => Frame::bulk(format!("run_id:{address}\r\n")),
         (Host::Server(_), ["CLIENT", "KILL", ..]) => Frame::Integer(1),
+        (Host::Server(_), ["PING"]) => Frame::Simple("PONG".into()),
         (Host::Server(_), ["GET", ..]) => Frame::bulk(address.to_owned()),
         (_, ["INFO", ..]) => Frame::bulk("redis_mode:sentinel\r\n"),
         (_, ["SUBSCRIBE", channel]) => Frame::Array(vec![
@@ -254,6 +255,26 @@ async fn a_failover_of_which_nobody_told_is_found_out_by_looking() {
         .await
         .expect("by looking");
     assert_eq!(who(&client).await, "b:1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sentinel_that_is_listened_to_and_was_cut_off_is_found_out_by_asking_the_others() {
+    let net = Net::new([
+        ("s1:1", Host::Sentinel("a:1", 1, &[])),
+        ("s2:1", Host::Sentinel("a:1", 1, &[])),
+        ("a:1", Host::Server("master")),
+        ("b:1", Host::Server("master")),
+    ]);
+    let client = net.client(URL);
+    assert_eq!(who(&client).await, "a:1");
+    let before = epoch(&client);
+    // s1 says nothing of it and does not know of it.
+    net.put("s2:1", Host::Sentinel("b:1", 2, &[]));
+    timeout(3 * SENTINEL_LOOK_INTERVAL, another_after(&client, before)).await.expect("by asking s2");
+    assert_eq!(who(&client).await, "b:1");
+    // And it does not bring the old one back.
+    let stays = another_after(&client, epoch(&client));
+    assert!(timeout(5 * SENTINEL_LOOK_INTERVAL, stays).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]

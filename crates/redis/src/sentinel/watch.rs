@@ -1,6 +1,7 @@
 //! Listens to one sentinel after the other for word of a failover, and looks again every few seconds whatever is said.
 //!
-//! A message carries no news here: it is the reason to look again, as the passing of time is.
+//! A message carries no news here: it is the reason to look again, as the passing of time is. Who has sent it is asked first then.
+//! In time every sentinel is asked in its turn: the one that is listened to may be cut off from the others.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -47,26 +48,40 @@ async fn listen(
         return error;
     }
     pause.reset();
+    // What happened before the subscription is not told any more.
+    let mut word = Word::OfSwitch;
+    let mut turn: usize = 0;
     loop {
-        // What happened before the subscription, or while nobody listened, is not told any more.
-        look(shared, Some(sentinel), looked_at).await;
-        if let Err(error) = wait(shared, &mut conversation).await {
-            return error;
-        }
+        turn = turn.wrapping_add(1);
+        let first = match word {
+            Word::OfSwitch => Some(sentinel.to_owned()),
+            Word::None => shared.in_turn(turn),
+        };
+        look(shared, first.as_deref(), looked_at).await;
+        word = match wait(shared, &mut conversation).await {
+            Ok(word) => word,
+            Err(error) => return error,
+        };
     }
 }
 
+/// What a sentinel had to say.
+enum Word {
+    OfSwitch,
+    None,
+}
+
 /// Waits for a reason to look again.
-async fn wait(shared: &Shared, conversation: &mut Conversation) -> Result<(), AskError> {
+async fn wait(shared: &Shared, conversation: &mut Conversation) -> Result<Word, AskError> {
     // Whatever the sentinel sends, it does not make anybody look more often than this.
     sleep(SENTINEL_LOOK_PAUSE).await;
     let word = async {
         while !is_switch_of(&shared.service, &conversation.next().await?) {}
-        Ok(())
+        Ok(Word::OfSwitch)
     };
     match timeout(SENTINEL_LOOK_INTERVAL, word).await {
         Ok(word) => word,
-        Err(_) => conversation.show_life().await,
+        Err(_) => conversation.show_life().await.map(|()| Word::None),
     }
 }
 
