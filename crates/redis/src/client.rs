@@ -174,7 +174,7 @@ impl Client {
         self.shared.metrics.register(registry);
     }
 
-    /// `host:port` of the server.
+    /// Where the server is: `host:port`, `unix:path`, or the name of the service that the sentinels watch.
     #[must_use]
     pub fn address(&self) -> &str {
         self.shared.node.name()

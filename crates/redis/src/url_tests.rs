@@ -1,5 +1,7 @@
 //! Every form of URL, and every way to get one wrong.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Address, user, password, database.
@@ -131,4 +133,35 @@ fn a_cluster_has_seeds() {
     assert!(matches!(parse("valkey+cluster://h").unwrap().topology, Topology::Cluster { .. }));
     assert_eq!(parse("redis-cluster://h/1").unwrap_err(), ConfigError::ClusterDatabase);
     assert_eq!(parse("redis-cluster://").unwrap_err(), ConfigError::Address);
+}
+
+/// All that is not a letter or a digit as an escape.
+fn escape(text: &str) -> String {
+    let escaped = text.bytes().map(|byte| match byte {
+        b'a'..=b'z' | b'0'..=b'9' => char::from(byte).to_string(),
+        _ => format!("%{byte:02x}"),
+    });
+    escaped.collect()
+}
+
+proptest! {
+    #[test]
+    fn any_text_can_be_a_login(user in ".{1,9}", password in ".{1,9}") {
+        let [escaped_user, escaped_password] = [&user, &password].map(|text| escape(text));
+        let login = Some(Login::user(user, password));
+        let parsed = parse(&format!("redis://{escaped_user}:{escaped_password}@h/1")).unwrap();
+        prop_assert_eq!(&parsed.login, &login);
+        let query = format!("user={escaped_user}&password={escaped_password}");
+        prop_assert_eq!(&parse(&format!("unix:///s?{query}")).unwrap().login, &login);
+        let parsed = parse(&format!("redis-sentinel://h/my?sentinel_{}", query.replace("&", "&sentinel_"))).unwrap();
+        prop_assert_eq!(&parsed.sentinel_login, &login);
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(scheme in "(redis|rediss|unix|redis-sentinel|valkey\\+cluster)", rest in ".*") {
+        let parsed = parse(&format!("{scheme}://{rest}"));
+        if let Ok(Parsed { topology: Topology::Single(Address::Host(host)), .. }) = parsed {
+            prop_assert!(parse_address(&host, DATABASE_PORT).is_some());
+        }
+    }
 }

@@ -40,7 +40,7 @@ impl Watched {
     /// Starts all and waits until the sentinels know of everybody.
     async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let options = ["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"];
+        let options = ["--save", "", "--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes"];
         let primary = Server::start(directory.path(), &options).await;
         let port = primary.port.to_string();
         let follows = [&options[..], &["--replicaof", "127.0.0.1", &port]].concat();
@@ -236,5 +236,31 @@ async fn the_old_primary_is_left_as_soon_as_the_sentinels_say_so() {
     println!("{:?} after the request, {:?} after the switch", asked.elapsed(), switched.elapsed());
     assert_eq!(client.metrics().deaths("replaced"), 1);
     assert!(watched.primary.cli(&["ROLE"]).await.starts_with("master"), "it believes to be one still");
+    load.finish(callers, &client).await;
+}
+
+/// As under SIGSTOP. When it wakes up, it takes itself for the primary for some more seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_slept_through_its_own_failover_is_not_gone_back_to() {
+    let watched = Watched::start().await;
+    let client = watched.client();
+    let (load, callers) = Load::start(&client);
+    until_load_goes_on(&client, &load, &run_id(&watched.primary).await).await;
+
+    let next = run_id(&watched.replica).await;
+    let fell_asleep = time::now();
+    let sleep = async { watched.primary.cli(&["DEBUG", "SLEEP", "5"]).await };
+    let switch = async {
+        until_load_goes_on(&client, &load, &next).await;
+        fell_asleep.elapsed()
+    };
+    let (slept, switched) = tokio::join!(sleep, switch);
+    assert_eq!(slept, "OK");
+    println!("{switched:?} after it fell asleep; {} calls failed", load.failures.load(Ordering::Relaxed));
+
+    let connected = client.metrics().connected.get();
+    assert!(watched.primary.cli(&["ROLE"]).await.starts_with("master"), "it believes to be one still");
+    until_load_goes_on(&client, &load, &next).await;
+    assert_eq!(client.metrics().connected.get(), connected);
     load.finish(callers, &client).await;
 }

@@ -362,6 +362,21 @@ async fn sentinels_have_a_login_of_their_own_and_never_see_that_of_the_servers()
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_is_listened_to_any_more_when_the_last_client_is_gone() {
+    let net = Net::new([("s1:1", Host::Sentinel("a:1", 1, &[])), ("a:1", Host::Server("master"))]);
+    let client = net.client("redis-sentinel://s1:1/my");
+    let clone = client.clone();
+    assert_eq!(who(&client).await, "a:1");
+    drop(client);
+    assert_eq!(who(&clone).await, "a:1");
+    drop(clone);
+    let connections = std::mem::take(&mut net.0.lock().unwrap().connections);
+    for (address, connection) in connections {
+        timeout(Duration::from_millis(1), connection).await.unwrap_or_else(|_| panic!("{address}")).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cluster_is_not_taken_for_one_server() {
     let net = Net::new([("h:1", Host::Server("master"))]);
     let client = net.client("redis-cluster://h:1");
