@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::url::{ConfigError, parse_place};
+
 /// Where one server listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -38,6 +40,17 @@ pub enum Topology {
         /// `host:port` of those that are asked first; they tell of the others.
         seeds: Vec<String>,
     },
+}
+
+impl Topology {
+    /// Reads where a URL leads, and whether it asks for TLS. What it says of logins and databases is not looked at: it may not be
+    /// complete yet.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn from_url(url: &str) -> Result<(Self, bool), ConfigError> {
+        parse_place(url)
+    }
 }
 
 impl fmt::Display for Topology {

@@ -143,6 +143,16 @@ pub(crate) fn parse(url: &str) -> Result<Parsed, ConfigError> {
     Ok(Parsed { is_tls, topology, login, sentinel_login, database, name: parameters.name })
 }
 
+/// Reads where a URL leads and whether under TLS, whatever it says of logins and databases.
+pub(crate) fn parse_place(url: &str) -> Result<(Topology, bool), ConfigError> {
+    let (scheme, rest) = url.split_once("://").ok_or(ConfigError::Scheme)?;
+    let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
+    let end = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
+    parse(&format!("{scheme}://{hosts}{path}")).map(|parsed| (parsed.topology, parsed.is_tls))
+}
+
 fn parse_scheme(scheme: &str) -> Option<(Kind, bool)> {
     if scheme == "unix" {
         return Some((Kind::Unix, false));

@@ -135,6 +135,20 @@ fn a_cluster_has_seeds() {
     assert_eq!(parse("redis-cluster://").unwrap_err(), ConfigError::Address);
 }
 
+#[test]
+fn a_place_can_be_read_before_the_login_is_complete() {
+    let check = |url: &str, place: &str, is_tls| {
+        let parsed = parse_place(url).map(|(topology, is_tls)| (topology.to_string(), is_tls));
+        assert_eq!(parsed, Ok((place.to_owned(), is_tls)), "{url}");
+    };
+    check("redis://u@h:1/1?db=1", "h:1", false);
+    check("rediss://u:p@x@h", "h:6379", true);
+    check("unix://u@/a@b?user=u", "unix:/a@b", false);
+    check("rediss-sentinel://u@h1,h2:1/my", "my of the sentinels h1:26379,h2:1", true);
+    assert_eq!(parse_place("h:1"), Err(ConfigError::Scheme));
+    assert_eq!(parse_place("redis://:1"), Err(ConfigError::Address));
+}
+
 /// All that is not a letter or a digit as an escape.
 fn escape(text: &str) -> String {
     let escaped = text.bytes().map(|byte| match byte {
