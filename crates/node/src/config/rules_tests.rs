@@ -125,12 +125,27 @@ fn check_store_link(store: &str, keys: &[&str], warnings: usize) {
 
 #[test]
 fn a_store_on_another_machine_is_reached_with_tls() {
-    for url in ["redis://h", "redis://u@h:1", "redis://:pw@10.0.0.9:6379/0", "redis://localhost.example.com"]
-    {
+    for url in [
+        "redis://h",
+        "redis://u@h:1",
+        "redis://:pw@10.0.0.9:6379/0",
+        "redis://localhost.example.com",
+        "valkey://h",
+        "redis-sentinel://u@localhost,h/my",
+        "redis-cluster://h1,h2",
+    ] {
         check_store_link(&format!("url = '{url}'\n"), &["store.url"], 0);
         check_store_link(&format!("url = '{url}'\ninsecure_plaintext = true\n"), &[], 1);
     }
-    for url in ["redis://localhost/1", "redis://127.0.0.2", "redis://u:pw@[::1]:6379", "rediss://:pw@h"] {
+    for url in [
+        "redis://localhost/1",
+        "redis://127.0.0.2",
+        "redis://u:pw@[::1]:6379",
+        "rediss://:pw@h",
+        "unix:///run/redis.sock",
+        "redis-sentinel://localhost,127.0.0.1:1/my",
+        "rediss-sentinel://h/my",
+    ] {
         check_store_link(&format!("url = '{url}'\n"), &[], 0);
     }
     check_server(

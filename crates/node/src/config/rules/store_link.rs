@@ -1,9 +1,11 @@
 //! The way from a gateway to its store. Who can read or change it can send requests to any machine, so off loopback it
 //! is encrypted, or somebody wrote `insecure_plaintext = true` and is warned at every start.
 
+use bowline_redis::{Address, Topology};
+
 use super::Verdict;
 use crate::config::ServerConfig;
-use crate::config::value::{Secret, is_loopback_host};
+use crate::config::value::is_loopback_host;
 
 /// Judges the section `[store]`. A URL that is not one is found when it is read.
 pub(super) fn check(config: &ServerConfig, verdict: &mut Verdict) {
@@ -19,10 +21,7 @@ pub(super) fn check(config: &ServerConfig, verdict: &mut Verdict) {
         let text = "this is for rediss://, and store.url is redis://, which has no TLS";
         verdict.problem(key, text, format!("write rediss:// in store.url (--store), or remove store.{name}"));
     }
-    if is_loopback_host(&link.address) {
-        return;
-    }
-    let address = &link.address;
+    let Some(address) = &link.elsewhere else { return };
     if store.insecure_plaintext || config.insecure_plaintext {
         verdict.warnings.push(format!(
             "the store at {address} is reached without TLS (insecure_plaintext = true): whoever is on the way can read \
@@ -40,30 +39,27 @@ pub(super) fn check(config: &ServerConfig, verdict: &mut Verdict) {
 
 /// Whether the store is on another machine.
 pub(super) fn is_elsewhere(config: &ServerConfig) -> bool {
-    Link::of(config).is_some_and(|link| !is_loopback_host(&link.address))
+    Link::of(config).is_some_and(|link| link.elsewhere.is_some())
 }
 
 /// What the URL says, without its secrets.
 struct Link {
     is_tls: bool,
-    /// `host:port`.
-    address: String,
+    /// `host:port` of a server or sentinel on another machine.
+    elsewhere: Option<String>,
 }
 
 impl Link {
     /// Nothing if there is no URL, or one that is wrong.
     fn of(config: &ServerConfig) -> Option<Self> {
-        let (scheme, rest) = config.store.url.as_ref().map(Secret::reveal)?.split_once("://")?;
-        let is_tls = match scheme {
-            "redis" => false,
-            "rediss" => true,
-            _ => return None,
+        // The driver reads it as it will when it connects, but for the login: one whose password is in a file would be refused
+        // as long as it is not put in.
+        let (topology, is_tls) = Topology::from_url(config.store.url.as_ref()?.reveal()).ok()?;
+        let hosts = match topology {
+            Topology::Single(Address::Unix(_)) => Vec::new(),
+            Topology::Single(Address::Host(host)) => vec![host],
+            Topology::Sentinel { sentinels: hosts, .. } | Topology::Cluster { seeds: hosts } => hosts,
         };
-        // The driver reads the address as it will when it connects. It is given no user: one whose password is in a file
-        // would be refused as long as it is not put in.
-        let authority = rest.split('/').next()?;
-        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        let read = bowline_redis::Config::from_url(&format!("redis://{host}")).ok()?;
-        Some(Self { is_tls, address: read.address().to_owned() })
+        Some(Self { is_tls, elsewhere: hosts.into_iter().find(|host| !is_loopback_host(host)) })
     }
 }
