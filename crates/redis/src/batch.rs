@@ -58,6 +58,11 @@ impl Batch {
         self.commands.is_empty()
     }
 
+    /// The commands, in order.
+    pub(crate) fn commands(&self) -> &[Command] {
+        &self.commands
+    }
+
     /// Whether a connection may carry it; `check` judges each command.
     pub(crate) fn check(
         &self,
@@ -146,6 +151,11 @@ impl Transaction {
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.commands.deadline = Some(deadline);
         self
+    }
+
+    /// The commands, in order.
+    pub(crate) fn commands(&self) -> &[Command] {
+        self.commands.commands()
     }
 
     /// Whether a connection may carry it. What blocks does not block in a transaction, so a shared one may carry that too.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bowline_resp::Frame;
 use bowline_rt::time::now;
@@ -9,24 +10,29 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::batch::{Answers, Batch, Transaction, answers};
+use crate::cluster::{Cluster, Kind, Open, RouteError, Routed, Slot, Way};
 use crate::command::Command;
 use crate::config::{Config, Settings};
 use crate::connect::{Connect, Dial, Target};
 use crate::dedicated::{Dedicated, deadline};
 use crate::dial::ToSentinels;
 use crate::epoch::Fate;
-use crate::error::{CallError, Death, ServerError, Unknown};
+use crate::error::{CallError, Death, NotSent, ServerError, Unknown};
 use crate::handshake::Role;
 use crate::intake::Delivery;
 use crate::limits::RESENDS_MAX;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::reconnect::Connection;
-use crate::request::Request;
 use crate::script::Script;
+use crate::topology::{Address, Topology};
 
-/// A client of one server, over one connection that all clones share. Requests of concurrent callers travel together without
-/// waiting for each other's answers. The connection is made anew for ever; it ends with the last clone.
+/// A client of one server, over one connection that all clones share, or of a cluster, with one such connection to each of its
+/// nodes. Requests of concurrent callers travel together without waiting for each other's answers. Connections are made anew for
+/// ever; they end with the last clone.
+///
+/// In a cluster a command goes to the node that serves its keys, which must all be in one slot; so must those of a [`Batch`] or a
+/// [`Transaction`]. Redirects are followed within the call's deadline.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -35,7 +41,13 @@ pub struct Client {
 struct Shared {
     settings: Settings,
     metrics: Metrics,
-    node: Node,
+    servers: Servers,
+}
+
+/// Who is behind a client.
+pub(crate) enum Servers {
+    One(Node),
+    Cluster(Cluster),
 }
 
 /// Whether an attempt is the end of a call.
@@ -52,6 +64,8 @@ struct Attempts {
     resends: u32,
     /// Once an attempt was lost, no later one can make it unsent (INV-DRV-ONCE).
     lost: Option<Death>,
+    /// Through a cluster.
+    way: Way,
 }
 
 impl Attempts {
@@ -77,15 +91,34 @@ impl Client {
 
     pub(crate) fn start_with(config: Config, dial: impl Dial, to_sentinels: impl Dial) -> Self {
         let (settings, metrics) = (config.settings, Metrics::new());
-        let node = Node::start(Connect {
-            target: Target::of(&config, Arc::new(ToSentinels(to_sentinels))),
-            config,
-            dial,
-            role: Role::Primary,
-            metrics: metrics.clone(),
-            pushes: None,
-        });
-        Self { shared: Arc::new(Shared { settings, metrics, node }) }
+        let connect = {
+            let (config, metrics) = (config.clone(), metrics.clone());
+            move |target, role| Connect {
+                config: config.clone(),
+                dial: dial.clone(),
+                target,
+                role,
+                metrics: metrics.clone(),
+                pushes: None,
+            }
+        };
+        let servers = match config.topology {
+            Topology::Single(address) => {
+                Servers::One(Node::start(connect(Target::Fixed(address), Role::Primary)))
+            }
+            Topology::Sentinel { sentinels, service } => {
+                let dial = Arc::new(ToSentinels(to_sentinels));
+                let target = Target::watched(service, &sentinels, config.sentinel_credentials, dial);
+                Servers::One(Node::start(connect(target, Role::Primary)))
+            }
+            Topology::Cluster { seeds } => {
+                let open: Open = Arc::new(move |address, kind| {
+                    Node::start(connect(Target::Fixed(Address::Host(address.to_owned())), kind.role()))
+                });
+                Servers::Cluster(Cluster::start(config.address, seeds, settings, metrics.clone(), open))
+            }
+        };
+        Self { shared: Arc::new(Shared { settings, metrics, servers }) }
     }
 
     /// Runs a command and waits for its answer, within the command's deadline or else that of the settings. If there is no
@@ -101,7 +134,7 @@ impl Client {
     /// # Errors
     /// [`CallError`], which says what is known about the command.
     pub async fn call(&self, command: Command) -> Result<Frame, CallError> {
-        let outcome = self.run_command(command, || None).await;
+        let outcome = self.run_command(command, || None, Way::default()).await;
         self.shared.metrics.count_call(&outcome);
         outcome
     }
@@ -117,7 +150,7 @@ impl Client {
         arguments: &[&[u8]],
     ) -> Result<Frame, CallError> {
         let in_full = || Some(script.by_source(keys, arguments));
-        let outcome = self.run_command(script.by_digest(keys, arguments), in_full).await;
+        let outcome = self.run_command(script.by_digest(keys, arguments), in_full, Way::default()).await;
         self.shared.metrics.count_call(&outcome);
         outcome
     }
@@ -154,13 +187,36 @@ impl Client {
     /// [`NotSent`](crate::NotSent) in [`CallError`]: the server cannot be reached, or
     /// [`Settings::dedicated_max`] are in use.
     pub async fn dedicated(&self) -> Result<Dedicated, CallError> {
-        self.shared.node.dedicated().await.map_err(CallError::from)
+        match &self.shared.servers {
+            Servers::One(node) => Ok(node.dedicated().await?),
+            Servers::Cluster(_) => Err(NotSent::from(RouteError::NoKey).into()),
+        }
     }
 
-    /// Whether there is a connection, now and from now on.
+    /// As [`Client::dedicated`], to the node of a cluster that serves `key` now. It follows no redirect: when the slot of the key
+    /// moves, commands fail with `MOVED`, and it is time for another connection.
+    ///
+    /// # Errors
+    /// As [`Client::dedicated`].
+    pub async fn dedicated_for(&self, key: &[u8]) -> Result<Dedicated, CallError> {
+        match &self.shared.servers {
+            Servers::One(node) => Ok(node.dedicated().await?),
+            Servers::Cluster(cluster) => {
+                let deadline = now() + self.shared.settings.call_deadline;
+                let owner = cluster.owner(Slot::of(key), deadline).await?;
+                Ok(owner.node(Kind::Primary).dedicated().await?)
+            }
+        }
+    }
+
+    /// Whether there is a connection, now and from now on. Of a cluster: whether its nodes tell how its slots are laid out; the
+    /// identity of the connection changes whenever other nodes are primaries than before.
     #[must_use]
     pub fn connection(&self) -> watch::Receiver<Connection> {
-        self.shared.node.connection()
+        match &self.shared.servers {
+            Servers::One(node) => node.connection(),
+            Servers::Cluster(cluster) => cluster.connection(),
+        }
     }
 
     /// The counters of this client.
@@ -174,10 +230,22 @@ impl Client {
         self.shared.metrics.register(registry);
     }
 
-    /// Where the server is: `host:port`, `unix:path`, or the name of the service that the sentinels watch.
+    /// Where the server is: `host:port`, `unix:path`, or the name of the service that the sentinels watch; of a cluster, the
+    /// nodes by which it was named.
     #[must_use]
     pub fn address(&self) -> &str {
-        self.shared.node.name()
+        match &self.shared.servers {
+            Servers::One(node) => node.name(),
+            Servers::Cluster(cluster) => cluster.name(),
+        }
+    }
+
+    pub(crate) fn servers(&self) -> &Servers {
+        &self.shared.servers
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.shared.settings
     }
 
     fn bytes_max(&self) -> usize {
@@ -185,14 +253,15 @@ impl Client {
     }
 
     /// Runs a command; in place of one that names a script which the server does not know, what `in_full` makes.
-    async fn run_command(
+    pub(crate) async fn run_command(
         &self,
         mut command: Command,
         in_full: impl FnOnce() -> Option<Command>,
+        way: Way,
     ) -> Result<Frame, CallError> {
         let (started, deadline) = (now(), deadline(&command, &self.shared.settings));
         let mut in_full = Some(in_full);
-        let mut attempts = Attempts::default();
+        let mut attempts = Attempts { way, ..Attempts::default() };
         loop {
             command.check_shared(self.bytes_max())?;
             let frame = match self.attempt(&command, started, deadline, &mut attempts).await? {
@@ -210,7 +279,7 @@ impl Client {
     }
 
     /// Runs a request that has several answers.
-    async fn run(&self, request: &impl Request) -> Result<Frame, CallError> {
+    async fn run(&self, request: &impl Routed) -> Result<Frame, CallError> {
         let (started, deadline) = (now(), deadline(request, &self.shared.settings));
         let mut attempts = Attempts::default();
         loop {
@@ -223,17 +292,25 @@ impl Client {
     /// Sends a request, which was checked, and waits for what becomes of it.
     async fn attempt(
         &self,
-        request: &impl Request,
-        started: std::time::Instant,
-        deadline: std::time::Instant,
+        request: &impl Routed,
+        started: Instant,
+        deadline: Instant,
         attempts: &mut Attempts,
     ) -> Result<Attempt, CallError> {
-        let sent = self.shared.node.send(request, started, deadline).await;
+        let sent = match &self.shared.servers {
+            Servers::One(node) => node.send(request, started, deadline).await,
+            Servers::Cluster(cluster) => cluster.send(request, started, deadline, &mut attempts.way).await,
+        };
         let sent = sent.map_err(|error| attempts.in_spite_of_the_lost(error.into()))?;
         tracing::trace!(epoch = %sent.epoch, "sent to the store");
         match sent.answer.await.unwrap_or(Delivery::Lost(Fate::Unknown, Death::Stopped)) {
-            Delivery::Answer(frame) => return Ok(Attempt::Answered(frame)),
-            Delivery::Expired => return Err(Unknown::Deadline.into()),
+            Delivery::Answer(frame) => return Ok(self.judge(request, frame, deadline, attempts).await),
+            Delivery::Expired => {
+                if let Servers::Cluster(cluster) = &self.shared.servers {
+                    cluster.doubt();
+                }
+                return Err(Unknown::Deadline.into());
+            }
             // Ends with the deadline, because the next attempt has to wait for another connection.
             Delivery::Lost(Fate::NotSent, _) => {}
             Delivery::Lost(Fate::Unknown, death)
@@ -244,8 +321,26 @@ impl Client {
             }
             Delivery::Lost(Fate::Unknown, death) => return Err(Unknown::Lost(death).into()),
         }
+        if let Servers::Cluster(cluster) = &self.shared.servers {
+            cluster.lost(&mut attempts.way);
+        }
         self.shared.metrics.resent.inc();
         Ok(Attempt::Again)
+    }
+
+    /// In a cluster an answer may lead on.
+    async fn judge(
+        &self,
+        request: &impl Routed,
+        frame: Frame,
+        deadline: Instant,
+        attempts: &mut Attempts,
+    ) -> Attempt {
+        let Servers::Cluster(cluster) = &self.shared.servers else { return Attempt::Answered(frame) };
+        match cluster.judge(request, frame, deadline, &mut attempts.way).await {
+            Some(frame) => Attempt::Answered(frame),
+            None => Attempt::Again,
+        }
     }
 }
 

@@ -345,7 +345,8 @@ async fn a_stopped_server_costs_bounded_memory_and_every_caller_learns_in_time()
     }
     assert!(now() - started < client.shared.settings.call_deadline + Duration::from_millis(50));
     assert_eq!((unknown, full, overloaded), (IN_FLIGHT, WAITING, 100_000 - IN_FLIGHT - WAITING));
-    assert_eq!(client.shared.node.waiting(), (0, 0));
+    let Servers::One(node) = client.servers() else { panic!("it is one server") };
+    assert_eq!(node.waiting(), (0, 0));
     // Room comes back with the answers, not with the callers' patience.
     task::spawn("server", stopped.serve(|_| Frame::Integer(1)));
     assert_eq!(client.call(Command::new("INCR").arg("k")).await, Ok(Frame::Integer(1)));

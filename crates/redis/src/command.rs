@@ -6,8 +6,10 @@ use std::time::Duration;
 use bowline_resp::{encode_array_header, encode_bulk};
 use bytes::BytesMut;
 
+use crate::cluster::{ReadFrom, RouteError, Slot};
 use crate::credentials::Login;
 use crate::error::NotSent;
+use crate::keys::{self, Keys};
 use crate::limits::ARGUMENTS_MAX;
 use crate::request::{Replies, Request};
 use crate::table::{Arguments, Refusal, Row, Shape, look_up};
@@ -26,6 +28,9 @@ pub struct Command {
     deadline: Option<Duration>,
     /// The time for which its arguments ask the server to be silent.
     blocks_for: Duration,
+    /// Where it belongs in a cluster, if the caller said so.
+    slot: Option<Slot>,
+    read_from: Option<ReadFrom>,
 }
 
 impl Command {
@@ -44,6 +49,8 @@ impl Command {
             arguments,
             deadline: None,
             blocks_for: Duration::ZERO,
+            slot: None,
+            read_from: None,
         }
     }
 
@@ -89,6 +96,84 @@ impl Command {
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
+    }
+
+    /// Says that the command belongs to where `key` lives in a cluster. Only commands that the driver does not know (those of
+    /// modules) need it; of the others it knows which arguments are keys.
+    #[must_use]
+    pub fn routed_by(mut self, key: &[u8]) -> Self {
+        self.slot = Some(Slot::of(key));
+        self
+    }
+
+    /// From which nodes of a cluster the command may read, in place of what the client's settings say. Commands that may write
+    /// go to the primary all the same.
+    #[must_use]
+    pub const fn read_from(mut self, read_from: ReadFrom) -> Self {
+        self.read_from = Some(read_from);
+        self
+    }
+
+    /// The arguments that are keys.
+    ///
+    /// # Errors
+    /// A command that the driver does not know, or one that states a wrong number of keys.
+    pub fn keys(&self) -> Result<Vec<&[u8]>, RouteError> {
+        let row = keys::look_up(self.name()).ok_or(RouteError::UnknownCommand)?;
+        let mut keys = Vec::new();
+        row.keys.visit(&self.arguments(), self.count, |key| keys.push(key))?;
+        Ok(keys)
+    }
+
+    /// Whether the command only reads the keys that it names, so that a replica can run it.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        keys::look_up(self.name()).is_some_and(|row| row.reads)
+    }
+
+    /// The slot that the command belongs to; `None` if any node gives as good an answer.
+    pub(crate) fn route(&self) -> Result<Option<Slot>, RouteError> {
+        if self.slot.is_some() {
+            return Ok(self.slot);
+        }
+        let row = keys::look_up(self.name()).ok_or(RouteError::UnknownCommand)?;
+        let (mut slot, mut other) = (None, None);
+        row.keys.visit(&self.arguments(), self.count, |key| {
+            let found = Slot::of(key);
+            if *slot.get_or_insert(found) != found {
+                other = Some(found);
+            }
+        })?;
+        match (slot, other) {
+            (Some(first), Some(other)) => Err(RouteError::CrossSlot { first, other }),
+            (None, _) if matches!(row.keys, Keys::OfNode | Keys::Subcommands(_)) => Err(RouteError::OfNode),
+            (slot, _) => Ok(slot),
+        }
+    }
+
+    pub(crate) const fn read_from_or(&self, default: ReadFrom) -> ReadFrom {
+        match self.read_from {
+            Some(read_from) => read_from,
+            None => default,
+        }
+    }
+
+    fn name(&self) -> &[u8] {
+        self.arguments().next().unwrap_or_default()
+    }
+
+    /// The arguments, the name first, out of the encoded body.
+    fn arguments(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        let mut rest = &self.body[..];
+        std::iter::from_fn(move || {
+            let line = rest.iter().position(|&byte| byte == b'\n')?;
+            // `$<length>\r`: our own encoding.
+            let digits = &rest[b"$".len()..line - b"\r".len()];
+            let length = digits.iter().fold(0, |length, digit| length * 10 + usize::from(digit - b'0'));
+            let argument = &rest[line + 1..][..length];
+            rest = &rest[line + 1 + length + b"\r\n".len()..];
+            Some(argument)
+        })
     }
 
     pub(crate) const fn shape(&self) -> Shape {
@@ -139,7 +224,7 @@ impl Request for Command {
     }
 
     fn is_idempotent(&self) -> bool {
-        self.idempotent
+        self.idempotent || self.only_reads()
     }
 
     /// A command that blocks has the usual time on top of that for which it blocks.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bowline_identity::tls::Connector;
 
+use crate::cluster::ReadFrom;
 use crate::credentials::{CredentialError, Credentials, Login};
 use crate::limits;
 use crate::topology::Topology;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub waiting_bytes_max: usize,
     /// Most dedicated connections at a time.
     pub dedicated_max: usize,
+    /// From which nodes of a cluster commands that only read may read, unless they say otherwise.
+    pub read_from: ReadFrom,
     /// Longest reply.
     pub reply_bytes_max: usize,
     /// Whether an `ECHO` of its own follows every batch, whose answer must match: it bounds to one batch the damage that a
@@ -71,6 +74,7 @@ impl Default for Settings {
             waiting_max: limits::WAITING_MAX,
             waiting_bytes_max: limits::WAITING_BYTES_MAX,
             dedicated_max: limits::DEDICATED_MAX,
+            read_from: ReadFrom::default(),
             reply_bytes_max: limits::REPLY_BYTES_MAX,
             fence: false,
         }

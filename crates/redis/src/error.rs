@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bowline_resp::ProtocolError;
 
+use crate::cluster::RouteError;
 use crate::credentials::CredentialError;
 use crate::sentinel::SearchError;
 
@@ -78,6 +79,9 @@ pub enum NotSent {
     /// The dedicated connection is gone, and with it what the server kept for it. Make another.
     #[error("the dedicated connection was lost; make another")]
     Gone(#[source] Death),
+    /// It has no place to go to in a cluster.
+    #[error(transparent)]
+    Route(#[from] RouteError),
     /// The client was stopped.
     #[error("the client was stopped")]
     Stopped,
@@ -242,8 +246,6 @@ pub(crate) enum ConnectError {
     Credentials(#[from] CredentialError),
     #[error(transparent)]
     Search(#[from] SearchError),
-    #[error("the URL names a cluster, and this client speaks to one server")]
-    Cluster,
 }
 
 impl ConnectError {

@@ -78,6 +78,8 @@ pub(crate) enum Role {
     Primary,
     /// Whatever the server is.
     Any,
+    /// To read from a replica of a cluster (`READONLY`). A primary will do as well.
+    Replica,
 }
 
 /// What an introduction has to do beside greeting.
@@ -116,6 +118,7 @@ enum Step {
     Select,
     Info,
     Role,
+    ReadOnly,
     Number,
     Kill,
     Done,
@@ -150,6 +153,7 @@ impl Handshake {
             Step::Select => Command::new("SELECT").number(self.config.database),
             Step::Info => Command::new("INFO").arg("server"),
             Step::Role => Command::new("INFO").arg("replication"),
+            Step::ReadOnly => Command::new("READONLY"),
             Step::Number => Command::new("CLIENT").arg("ID"),
             Step::Kill => {
                 let number = self.introduction.predecessor.as_ref().and_then(|name| name.client_id);
@@ -188,7 +192,7 @@ impl Handshake {
                         _ => {}
                     }
                 }
-                let is_role_known = self.is_primary || self.introduction.role == Role::Any;
+                let is_role_known = self.is_primary || self.introduction.role != Role::Primary;
                 if is_role_known { self.after_role() } else { Step::Role }
             }
             Step::Role => {
@@ -196,6 +200,10 @@ impl Handshake {
                 let role = fields.iter().find(|(name, _)| name == "role").map(|(_, role)| role.as_str());
                 self.expect_primary(role)?;
                 self.after_role()
+            }
+            Step::ReadOnly => {
+                self.expect_ok(&frame)?;
+                self.after_read_only()
             }
             Step::Number => {
                 self.server.client_id = frame.as_integer();
@@ -249,8 +257,12 @@ impl Handshake {
         if self.config.database != 0 { Step::Select } else { Step::Info }
     }
 
-    /// The number of this connection is wanted for the next one's introduction.
     fn after_role(&mut self) -> Step {
+        if self.introduction.role == Role::Replica { Step::ReadOnly } else { self.after_read_only() }
+    }
+
+    /// The number of this connection is wanted for the next one's introduction.
+    fn after_read_only(&mut self) -> Step {
         if self.server.client_id.is_some() { self.after_number() } else { Step::Number }
     }
 
@@ -335,6 +347,7 @@ impl Handshake {
             Step::Name => "CLIENT SETNAME",
             Step::Select => "SELECT",
             Step::Info | Step::Role => "INFO",
+            Step::ReadOnly => "READONLY",
             Step::Number => "CLIENT ID",
             Step::Kill | Step::Done => "CLIENT KILL",
         };

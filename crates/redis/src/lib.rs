@@ -7,6 +7,7 @@
 //! - `intake`: where callers put requests in; keeps INV-DRV-BOUND. `link`: moves the bytes.
 //! - `topology`, `url`, `credentials`: where to and as whom. `sentinel`: who the primary is.
 //! - `connect`: how one comes about. `reconnect`: one connection after the other, for ever. `node`: one server.
+//! - `keys`: which arguments of a command are keys. `cluster`: many servers that share the keys.
 //! - [`Client`]: what callers hold. [`Dedicated`]: a connection that one caller has to itself.
 //!
 //! Every call ends in time, and its error says whether the command may have been executed ([`CallError`]). Commands that
@@ -18,6 +19,7 @@ pub mod limits;
 
 mod batch;
 mod client;
+mod cluster;
 mod command;
 mod config;
 mod connect;
@@ -29,6 +31,7 @@ pub mod epoch;
 mod error;
 mod handshake;
 mod intake;
+mod keys;
 mod link;
 mod metrics;
 mod node;
@@ -46,6 +49,7 @@ pub use bowline_resp::{Frame, Protocol};
 
 pub use batch::{Answers, Batch, Transaction};
 pub use client::Client;
+pub use cluster::{ReadFrom, RouteError, SLOTS, Slot};
 pub use command::Command;
 pub use config::{Config, Settings};
 pub use credential_files::CredentialFiles;

@@ -140,3 +140,54 @@ pub(crate) const SENTINEL_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Sentinels that an error names with what is wrong with them.
 pub(crate) const SEARCH_FAILURES_SHOWN_MAX: usize = 8;
+
+/// Most nodes of a cluster that a client keeps connections to; Redis advises against more than 1000.
+pub const CLUSTER_NODES_MAX: usize = 1024;
+
+/// Most nodes whose addresses are kept, with those that redirects named or that are on their way off the map.
+pub(crate) const CLUSTER_PLACES_MAX: usize = 2 * CLUSTER_NODES_MAX;
+
+/// Most replicas of one primary that are known.
+pub const CLUSTER_REPLICAS_MAX: usize = 64;
+
+/// Redirects in a row that one call follows at once. A slot that moves needs one or two.
+pub(crate) const REDIRECTS_AT_ONCE_MAX: u32 = 3;
+
+/// Redirects and refusals after which one call gives up: nodes that send it round and round do not agree.
+pub const REDIRECTS_MAX: u32 = 256;
+
+/// Upper bound of the first pause after a refusal of a cluster; it doubles with every further one.
+pub(crate) const CLUSTER_PAUSE_MIN: Duration = Duration::from_millis(5);
+
+/// Where the upper bound of that pause stops growing.
+pub(crate) const CLUSTER_PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// Longest wait for a connection to the node to which a slot is on its way, before the owner is asked again.
+pub(crate) const CLUSTER_ASK_PATIENCE: Duration = Duration::from_millis(250);
+
+/// How often the layout of a cluster is asked for when nothing says that it has changed.
+pub const CLUSTER_REFRESH_PERIOD: Duration = Duration::from_secs(10);
+
+/// Shortest time between two refreshes of the layout, whatever happens.
+pub const CLUSTER_REFRESH_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where the pause between refreshes stops growing while something is amiss: a node is missed, or no answer is new enough.
+pub(crate) const CLUSTER_REFRESH_PAUSE_MAX: Duration = Duration::from_millis(300);
+
+/// Refreshes in a row without any answer after which the cluster counts as out of reach.
+pub(crate) const CLUSTER_SILENT_ROUNDS: u32 = 3;
+
+/// Nodes that are asked in one refresh.
+pub(crate) const CLUSTER_REFRESH_NODES: usize = 3;
+
+/// Refreshes after which a node that has left the map is forgotten.
+pub(crate) const CLUSTER_LINGER_ROUNDS: u32 = 3;
+
+/// Wait for further answers to a refresh after one has come: nodes that are well answer at the same time.
+pub(crate) const CLUSTER_REFRESH_GRACE: Duration = Duration::from_millis(50);
+
+/// Longest wait for the answer of one node to a refresh.
+pub(crate) const CLUSTER_REFRESH_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Refreshes in a row that must tell of a sound cluster with a smaller epoch before it is believed to have been built anew.
+pub(crate) const CLUSTER_REBIRTH_ROUNDS: u32 = 20;

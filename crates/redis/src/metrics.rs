@@ -31,6 +31,8 @@ pub struct Metrics {
     /// Logins that a server refused: of connections that were made, and of living ones whose credentials changed.
     pub logins_refused: Counter,
     deaths: Family<Label, Counter>,
+    refusals: Family<Label, Counter>,
+    refreshes: Family<Label, Counter>,
     /// Connections whose predecessor the server could not end, so that commands of it may have run after it.
     pub unfenced: Counter,
     /// Connections that are up.
@@ -58,6 +60,8 @@ impl Metrics {
             connect_failures: Counter::default(),
             logins_refused: Counter::default(),
             deaths: Family::default(),
+            refusals: Family::default(),
+            refreshes: Family::default(),
             unfenced: Counter::default(),
             up: Gauge::default(),
             in_flight: Gauge::default(),
@@ -82,6 +86,26 @@ impl Metrics {
         counter.inc();
     }
 
+    /// Times that a node of a cluster answered `label` (`moved`, `ask`, `not_now`, `demoted`) instead of running a command.
+    #[must_use]
+    pub fn refusals(&self, label: &'static str) -> u64 {
+        self.refusals.get(&[("kind", label)]).map_or(0, |counter| counter.get())
+    }
+
+    /// Times that the layout of a cluster was asked for with the outcome `label` (`changed`, `same`, `stale`, `failed`).
+    #[must_use]
+    pub fn refreshes(&self, label: &'static str) -> u64 {
+        self.refreshes.get(&[("outcome", label)]).map_or(0, |counter| counter.get())
+    }
+
+    pub(crate) fn count_refusal(&self, label: &'static str) {
+        self.refusals.get_or_create(&[("kind", label)]).inc();
+    }
+
+    pub(crate) fn count_refresh(&self, label: &'static str) {
+        self.refreshes.get_or_create(&[("outcome", label)]).inc();
+    }
+
     pub(crate) fn count_death(&self, death: Death) {
         self.deaths.get_or_create(&[("reason", death.label())]).inc();
     }
@@ -99,6 +123,12 @@ impl Metrics {
         );
         registry.register("logins_refused", "Logins that the store refused", self.logins_refused.clone());
         registry.register("deaths", "Connections to the store that ended, by reason", self.deaths.clone());
+        registry.register(
+            "refusals",
+            "Commands that a node of a cluster sent elsewhere or put off",
+            self.refusals.clone(),
+        );
+        registry.register("refreshes", "Questions for the layout of a cluster", self.refreshes.clone());
         registry.register(
             "unfenced",
             "Connections to the store whose predecessor it could not end",

@@ -78,6 +78,11 @@ impl Node {
         self.connection.clone()
     }
 
+    /// Whether there is a connection.
+    pub fn is_up(&self) -> bool {
+        matches!(*self.connection.borrow(), Connection::Up { .. })
+    }
+
     /// Puts a request, which was checked, into the living connection; waits for one, and for room in it, until `deadline`.
     /// `started` is when the caller began to wait. Cancel safe: before it ends nothing is sent.
     pub async fn send(
@@ -125,7 +130,7 @@ impl Node {
     }
 
     /// The quick way: a connection with room.
-    fn try_send(&self, request: &impl Request, deadline: Instant) -> Option<Sent> {
+    pub fn try_send(&self, request: &impl Request, deadline: Instant) -> Option<Sent> {
         let intake = self.intake.borrow();
         let intake = intake.as_ref()?;
         let room = intake.try_room(request)?;
@@ -165,20 +170,20 @@ impl fmt::Debug for Node {
 
 /// How many callers wait, and with how many bytes.
 #[derive(Debug, Default)]
-struct Waiting {
+pub(crate) struct Waiting {
     callers: AtomicUsize,
     bytes: AtomicUsize,
 }
 
 /// One caller that waits.
-struct Waiter<'a> {
+pub(crate) struct Waiter<'a> {
     waiting: &'a Waiting,
     size_bytes: usize,
 }
 
 impl Waiting {
     /// Lets one more caller wait, if there may be one (INV-DRV-BOUND).
-    fn enter(&self, size_bytes: usize, settings: &Settings) -> Result<Waiter<'_>, NotSent> {
+    pub fn enter(&self, size_bytes: usize, settings: &Settings) -> Result<Waiter<'_>, NotSent> {
         let callers = self.callers.fetch_add(1, Ordering::Relaxed) + 1;
         let bytes = self.bytes.fetch_add(size_bytes, Ordering::Relaxed) + size_bytes;
         // Made first: its drop undoes the counting.

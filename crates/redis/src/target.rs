@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::credentials::Credentials;
 use crate::error::{ConnectError, Death};
 use crate::sentinel::{DialSentinel, Sentinels};
-use crate::topology::{Address, Topology};
+use crate::topology::Address;
 
 /// Where the server is. It is asked before each connection.
 #[derive(Debug, Clone)]
@@ -14,24 +14,20 @@ pub(crate) enum Target {
     Fixed(Address),
     /// Where the sentinels say.
     Sentinel(Arc<Sentinels>),
-    /// In a cluster, of which this kind of client knows nothing.
-    Cluster,
 }
 
 impl Target {
-    /// What `config` names.
+    /// The primary of `service`, which these sentinels watch.
     ///
     /// # Panics
     /// Outside a runtime.
-    pub fn of(config: &Config, dial: Arc<dyn DialSentinel>) -> Self {
-        match config.topology() {
-            Topology::Single(address) => Self::Fixed(address.clone()),
-            Topology::Sentinel { sentinels, service } => {
-                let credentials = config.sentinel_credentials.clone();
-                Self::Sentinel(Arc::new(Sentinels::start(service.clone(), sentinels, credentials, dial)))
-            }
-            Topology::Cluster { .. } => Self::Cluster,
-        }
+    pub fn watched(
+        service: String,
+        sentinels: &[String],
+        credentials: Credentials,
+        dial: Arc<dyn DialSentinel>,
+    ) -> Self {
+        Self::Sentinel(Arc::new(Sentinels::start(service, sentinels, credentials, dial)))
     }
 
     /// The address to connect to now.
@@ -42,7 +38,6 @@ impl Target {
         match self {
             Self::Fixed(address) => Ok(address.clone()),
             Self::Sentinel(sentinels) => Ok(Address::Host(sentinels.primary().await?)),
-            Self::Cluster => Err(ConnectError::Cluster),
         }
     }
 
@@ -60,7 +55,6 @@ impl Target {
         match self {
             Self::Fixed(address) => address.to_string(),
             Self::Sentinel(sentinels) => sentinels.service().to_owned(),
-            Self::Cluster => "a cluster".to_owned(),
         }
     }
 

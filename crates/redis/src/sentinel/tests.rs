@@ -375,11 +375,3 @@ async fn nobody_is_listened_to_any_more_when_the_last_client_is_gone() {
         timeout(Duration::from_millis(1), connection).await.unwrap_or_else(|_| panic!("{address}")).unwrap();
     }
 }
-
-#[tokio::test(start_paused = true)]
-async fn a_cluster_is_not_taken_for_one_server() {
-    let net = Net::new([("h:1", Host::Server("master"))]);
-    let client = net.client("redis-cluster://h:1");
-    let error = client.call(Command::new("GET").arg("k")).await.unwrap_err().to_string();
-    assert!(error.contains("the URL names a cluster"), "{error}");
-}

@@ -1,0 +1,272 @@
+//! A client of a cluster whose nodes are scripted, over pipes in memory and with a paused clock.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bowline_resp::Frame;
+use bowline_rt::task;
+use bowline_rt::time::{now, timeout};
+
+use crate::batch::{Batch, Transaction};
+use crate::cluster::key::Slot;
+use crate::cluster::{ReadFrom, RouteError};
+use crate::command::Command;
+use crate::error::{CallError, NotSent, Unknown};
+
+#[path = "world_tests.rs"]
+mod world;
+
+#[path = "model_tests.rs"]
+mod model;
+
+use world::{DEADLINE, World, in_time};
+
+fn ok(_: &str) -> Option<Frame> {
+    Some(Frame::ok())
+}
+
+/// An error that names the slot of `k`.
+fn redirect(kind: &str, to: &str) -> Frame {
+    Frame::error(format!("{kind} {} {to}", Slot::of(b"k")))
+}
+
+fn set() -> Command {
+    Command::new("SET").args(["k", "v"])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redirect_is_followed_once_and_remembered() {
+    let world = World::default();
+    world.layout(1, &["a:1"]);
+    world.node("a:1", |_| Some(redirect("MOVED", "b:2")));
+    world.node("b:2", ok);
+    let client = world.client();
+    assert_eq!(in_time(client.call(set())).await, Ok(Frame::ok()));
+    assert_eq!(in_time(client.call(set())).await, Ok(Frame::ok()));
+    assert_eq!(world.asked(), ["a:1 SET k v", "b:2 SET k v", "b:2 SET k v"]);
+    assert_eq!(client.metrics().refusals("moved"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_that_do_not_agree_cannot_keep_a_call_beyond_its_deadline_nor_busy() {
+    let world = World::default();
+    world.layout(1, &["a:1"]);
+    world.node("a:1", |_| Some(redirect("MOVED", "b:2")));
+    world.node("b:2", |_| Some(redirect("MOVED", "a:1")));
+    let client = world.client();
+    let error = in_time(client.call(set())).await.unwrap_err();
+    assert!(matches!(&error, CallError::Server(error) if error.code == "MOVED"), "{error}");
+    assert!(error.had_no_effect());
+    let asked = world.asked().len();
+    assert!((4..64).contains(&asked), "{asked}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ask_holds_once_and_asking_stands_right_before_the_command() {
+    let world = World::default();
+    world.layout(1, &["a:1"]);
+    world.node("a:1", |_| Some(redirect("ASK", "b:2")));
+    world.node("b:2", ok);
+    let client = world.client();
+    for _ in 0..2 {
+        assert_eq!(in_time(client.call(set())).await, Ok(Frame::ok()));
+        assert_eq!(world.asked(), ["a:1 SET k v", "b:2 ASKING", "b:2 SET k v"]);
+    }
+    let transaction = Transaction::new().command(set());
+    drop(in_time(client.transaction(transaction)).await);
+    let batch = Batch::new().command(set()).command(set());
+    assert_eq!(in_time(client.batch(batch)).await, Ok(vec![Ok(Frame::ok()), Ok(Frame::ok())]));
+    let asked = world.asked().join(", ");
+    assert!(asked.ends_with("b:2 ASKING, b:2 SET k v, b:2 ASKING, b:2 SET k v"), "{asked}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_to_be_asked_may_say_moved() {
+    let world = World::default();
+    world.layout(1, &["a:1"]);
+    world.node("a:1", |_| Some(redirect("ASK", "b:2")));
+    world.node(
+        "b:2",
+        |request| if request == "ASKING" { ok(request) } else { Some(redirect("MOVED", "c:3")) },
+    );
+    world.node("c:3", ok);
+    let client = world.client();
+    assert_eq!(in_time(client.call(set())).await, Ok(Frame::ok()));
+    assert_eq!(world.asked(), ["a:1 SET k v", "b:2 ASKING", "b:2 SET k v", "c:3 SET k v"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_done_now_is_done_later_or_told_in_time() {
+    for refusal in ["TRYAGAIN x", "CLUSTERDOWN x", "LOADING x"] {
+        let world = World::default();
+        world.layout(1, &["a:1"]);
+        let refusals = Mutex::new(5);
+        world.node("a:1", move |_| {
+            let mut left = refusals.lock().unwrap();
+            *left -= 1;
+            Some(if *left >= 0 { Frame::error(refusal) } else { Frame::ok() })
+        });
+        let client = world.client();
+        assert_eq!(in_time(client.call(set())).await, Ok(Frame::ok()));
+        world.node("a:1", move |_| Some(Frame::error(refusal)));
+        let error = in_time(client.call(set())).await.unwrap_err();
+        assert!(error.had_no_effect() && matches!(error, CallError::Server(_)), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_lies_costs_the_call_and_nothing_else() {
+    let world = World::default();
+    world.layout(1, &["a:1"]);
+    world.node("a:1", |request| {
+        Some(if request.contains("{l}") { Frame::error("MOVED 1 nowhere:9") } else { Frame::ok() })
+    });
+    let client = world.client();
+    let error = in_time(client.call(Command::new("SET").args(["{l}", "v"]))).await.unwrap_err();
+    assert!(error.had_no_effect(), "{error}");
+    for answer in ["MOVED 99999 a:1", "MOVED x y", "MOVED", "ASK 1"] {
+        world.node("a:1", move |_| Some(Frame::error(answer)));
+        let error = in_time(client.call(set())).await.unwrap_err();
+        assert!(matches!(&error, CallError::Server(error) if error.message == answer), "{error}");
+    }
+    world.node("a:1", ok);
+    assert_eq!(in_time(client.call(set())).await, Ok(Frame::ok()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layout_that_is_none_is_told_and_not_believed() {
+    let world = World::default();
+    world.node("a:1", ok);
+    world.say(1, vec![Frame::Integer(7)]);
+    let client = world.client();
+    let error = in_time(client.call(set())).await.unwrap_err();
+    let CallError::NotSent(NotSent::Route(RouteError::NoLayout { last_error: Some(text), .. })) = error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!(text, "a:1: the node describes its cluster in an unknown form: a range of slots is no array");
+    assert!(world.asked().is_empty());
+    world.layout(1, &["a:1"]);
+    assert_eq!(in_time(client.call(set())).await, Ok(Frame::ok()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_goes_on_as_a_whole_if_nothing_of_it_has_run() {
+    let world = World::default();
+    world.layout(1, &["a:1"]);
+    world.node("a:1", |request| {
+        Some(match request {
+            "MULTI" => Frame::ok(),
+            "EXEC" => Frame::error("EXECABORT Transaction discarded because of previous errors."),
+            _ => redirect("MOVED", "b:2"),
+        })
+    });
+    world.node("b:2", |request| {
+        Some(match request {
+            "MULTI" => Frame::ok(),
+            "EXEC" => Frame::Array(vec![Frame::ok(), Frame::Integer(1)]),
+            _ => Frame::Simple("QUEUED".into()),
+        })
+    });
+    let client = world.client();
+    let transaction = || Transaction::new().command(set()).command(Command::new("INCR").arg("{k}n"));
+    let answers = in_time(client.transaction(transaction())).await;
+    assert_eq!(answers, Ok(vec![Ok(Frame::ok()), Ok(Frame::Integer(1))]));
+    let lines = ["MULTI", "SET k v", "INCR {k}n", "EXEC"];
+    let expected = ["a:1", "b:2"].iter().flat_map(|node| lines.map(|line| format!("{node} {line}")));
+    assert_eq!(world.asked(), expected.collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_has_run_in_part_is_not_sent_again() {
+    let world = World::default();
+    world.layout(1, &["a:1"]);
+    world.node("a:1", |request| {
+        Some(if request.starts_with("INCR") { Frame::Integer(1) } else { redirect("MOVED", "b:2") })
+    });
+    world.node("b:2", ok);
+    let client = world.client();
+    let batch = Batch::new().command(Command::new("INCR").arg("k")).command(set());
+    let answers = in_time(client.batch(batch)).await.unwrap();
+    assert_eq!(answers[0], Ok(Frame::Integer(1)));
+    assert!(answers[1].as_ref().is_err_and(|error| error.is_refusal()));
+    assert_eq!(world.asked(), ["a:1 INCR k", "a:1 SET k v"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_run_is_sent_again_only_if_that_is_as_good_as_once() {
+    let world = World::default();
+    world.layout(1, &["a:1"]);
+    world.node("a:1", |_| None);
+    world.node("b:2", ok);
+    let client = world.client();
+    let incr = in_time(client.call(Command::new("INCR").arg("k"))).await;
+    assert!(matches!(incr, Err(CallError::Unknown(Unknown::Lost(_)))), "{incr:?}");
+    assert_eq!(world.asked(), ["a:1 INCR k"]);
+    let cuts = Mutex::new(1);
+    world.node("a:1", move |_| {
+        let mut left = cuts.lock().unwrap();
+        *left -= 1;
+        (*left < 0).then(|| redirect("MOVED", "b:2"))
+    });
+    assert_eq!(in_time(client.call(Command::new("TYPE").arg("k"))).await, Ok(Frame::ok()));
+    assert_eq!(world.asked(), ["a:1 TYPE k", "a:1 TYPE k", "b:2 TYPE k"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_a_dead_node_follows_the_map() {
+    let world = World::default();
+    world.layout(1, &["dead:1"]);
+    world.node("a:1", ok);
+    world.node("b:2", ok);
+    let client = world.client();
+    let call = task::spawn("call", {
+        let client = client.clone();
+        async move { client.call(set()).await }
+    });
+    assert!(timeout(DEADLINE / 2, client.call(set())).await.is_err(), "it waits");
+    world.layout(2, &["b:2"]);
+    assert_eq!(in_time(call).await.unwrap(), Ok(Frame::ok()));
+    assert_eq!(world.asked(), ["b:2 SET k v"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_end_when_their_node_leaves_the_map() {
+    let world = World::default();
+    world.layout(1, &["b:2"]);
+    for address in ["a:1", "b:2", "c:3"] {
+        world.node(address, ok);
+    }
+    let client = world.client();
+    in_time(client.call(set())).await.unwrap();
+    assert_eq!(world.connections("b:2"), 1);
+    world.layout(2, &["c:3"]);
+    let started = now();
+    while world.connections("b:2") + world.connections("a:1") > 0 || world.connections("c:3") != 1 {
+        assert!(now() - started < Duration::from_secs(60), "they do not end");
+        bowline_rt::time::sleep(Duration::from_millis(100)).await;
+    }
+    in_time(client.call(set())).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_are_read_when_they_are_there_and_the_primary_otherwise() {
+    let world = World::default();
+    world.layout(1, &["a:1", "r:9"]);
+    world.node("a:1", ok);
+    let client = world.client();
+    let get = || Command::new("TYPE").arg("k").read_from(ReadFrom::PreferReplica);
+    in_time(client.call(get())).await.unwrap();
+    assert_eq!(world.asked(), ["a:1 TYPE k"], "the replica cannot be reached");
+    world.node("r:9", ok);
+    while in_time(client.call(get())).await.is_ok() && world.asked() != ["r:9 TYPE k"] {
+        bowline_rt::time::sleep(Duration::from_millis(10)).await;
+    }
+    in_time(client.call(set().read_from(ReadFrom::PreferReplica))).await.unwrap();
+    assert_eq!(world.asked(), ["a:1 SET k v"]);
+    for refusal in ["LOADING x", "CLUSTERDOWN x", "MOVED 1 a:1", "TRYAGAIN x"] {
+        world.node("r:9", move |_| Some(Frame::error(refusal)));
+        in_time(client.call(get())).await.unwrap();
+        assert_eq!(world.asked(), ["r:9 TYPE k", "a:1 TYPE k"], "{refusal}");
+    }
+}
