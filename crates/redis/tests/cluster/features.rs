@@ -1,0 +1,81 @@
+//! What a client of a cluster can do beside commands with one key.
+
+use bowline_redis::{Batch, CallError, Client, Command, Frame, NotSent, ReadFrom, RouteError, Script};
+
+use crate::client;
+use crate::support::{RealCluster, Server, wait_for};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_of_a_cluster_can_do() {
+    let cluster = RealCluster::start().await;
+    let client = client(&cluster);
+    let set = |key: &str| Command::new("SET").args([key, &format!("{key}=1")]);
+    for number in 0..100 {
+        client.call(set(&format!("key:{number}"))).await.unwrap();
+    }
+    assert_eq!(client.metrics().refusals("moved"), 0, "the layout was known");
+    let mut addresses = client.primaries().await.unwrap();
+    addresses.sort();
+    let mut expected: Vec<String> = cluster.nodes[..3].iter().map(Server::address).collect();
+    expected.sort();
+    assert_eq!(addresses, expected);
+
+    let sizes = client.on_all_primaries(Command::new("DBSIZE")).await.unwrap();
+    let sizes: i64 = sizes.into_iter().map(|(_, size)| size.unwrap().as_integer().unwrap()).sum();
+    assert_eq!(sizes, 100);
+    let dbsize = client.call(Command::new("DBSIZE")).await;
+    assert_eq!(dbsize, Err(NotSent::Route(RouteError::OfNode).into()));
+    let unknown = client.call_on("127.0.0.1:1", Command::new("DBSIZE")).await;
+    assert!(matches!(unknown, Err(CallError::NotSent(NotSent::Route(RouteError::UnknownNode { .. })))));
+    let role = client.call_on(&cluster.nodes[3].address(), Command::new("ROLE")).await.unwrap();
+    assert_eq!(role.into_elements().unwrap()[0], Frame::bulk("slave"));
+
+    let crossing = client.call(Command::new("MGET").args(["key:1", "key:2"])).await;
+    assert!(matches!(crossing, Err(CallError::NotSent(NotSent::Route(RouteError::CrossSlot { .. })))));
+    let crossing = client.batch(Batch::new().command(set("a")).command(set("b"))).await;
+    assert!(matches!(crossing, Err(CallError::NotSent(NotSent::Route(RouteError::CrossSlot { .. })))));
+    let batch = Batch::new().command(set("{a}1")).command(Command::new("GET").arg("{a}1"));
+    assert_eq!(client.batch(batch).await.unwrap(), [Ok(Frame::ok()), Ok(Frame::bulk("{a}1=1"))]);
+
+    // A script is sent in full once to each node that does not know it.
+    let script = Script::new("return redis.call('GET', KEYS[1])");
+    for number in 0..30 {
+        let key = format!("key:{number}");
+        let value = client.eval(&script, &[key.as_bytes()], &[]).await.unwrap();
+        assert_eq!(value, Frame::bulk(format!("{key}=1")));
+    }
+    assert_eq!(client.call(Command::new("PING")).await, Ok(Frame::Simple("PONG".into())));
+
+    let mut dedicated = client.dedicated_for(b"list").await.unwrap();
+    client.call(Command::new("RPUSH").args(["list", "x"])).await.unwrap();
+    let popped = dedicated.call(Command::new("BLPOP").args(["list", "1"])).await.unwrap();
+    assert_eq!(popped, Frame::Array(vec![Frame::bulk("list"), Frame::bulk("x")]));
+    check_replica_reads(&cluster, &client).await;
+}
+
+/// Reads reach replicas once they are connected, and the primary before.
+async fn check_replica_reads(cluster: &RealCluster, client: &Client) {
+    let replica_reads = || async {
+        let mut sum = 0;
+        for node in &cluster.nodes[3..] {
+            let stats = node.cli(&["INFO", "commandstats"]).await;
+            let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_get:calls="));
+            sum += line.map_or(0, |rest| rest.split(',').next().unwrap().parse::<u64>().unwrap());
+        }
+        sum
+    };
+    assert_eq!(replica_reads().await, 0);
+    wait_for("replicas answer", || async {
+        for number in 0..100 {
+            let key = format!("key:{number}");
+            let get = Command::new("GET").arg(&key).read_from(ReadFrom::PreferReplica);
+            assert_eq!(client.call(get).await, Ok(Frame::bulk(format!("{key}=1"))));
+        }
+        (replica_reads().await > 100).then_some(())
+    })
+    .await;
+    // A write goes to the primary, whatever is asked for.
+    let set = Command::new("SET").args(["key:1", "key:1=1"]).read_from(ReadFrom::PreferReplica);
+    assert_eq!(client.call(set).await, Ok(Frame::ok()));
+    assert_eq!(client.metrics().refusals("moved"), 0);
+}
