@@ -33,6 +33,21 @@ use crate::topology::{Address, Topology};
 ///
 /// In a cluster a command goes to the node that serves its keys, which must all be in one slot; so must those of a [`Batch`] or a
 /// [`Transaction`]. Redirects are followed within the call's deadline.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use bowline_redis::{Client, Command, Config, ReadFrom};
+///
+/// let client = Client::start(Config::from_url("redis-cluster://10.0.0.1:7000,10.0.0.2:7000")?);
+/// client.call(Command::new("SET").args(["{user:7}:name", "Ada"])).await?;
+/// let name = Command::new("GET").arg("{user:7}:name").read_from(ReadFrom::PreferReplica);
+/// let name = client.call(name).await?;
+/// for (node, size) in client.on_all_primaries(Command::new("DBSIZE")).await? {
+///     println!("{node}: {:?}", size?.as_integer());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,

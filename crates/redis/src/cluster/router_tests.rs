@@ -250,6 +250,29 @@ async fn connections_end_when_their_node_leaves_the_map() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn everything_ends_with_the_last_clone() {
+    let world = World::default();
+    world.layout(1, &["b:2", "r:9"]);
+    for address in ["a:1", "b:2", "r:9"] {
+        world.node(address, ok);
+    }
+    let client = world.client();
+    let clone = client.clone();
+    in_time(client.call(set())).await.unwrap();
+    in_time(client.call(Command::new("TYPE").arg("k").read_from(ReadFrom::PreferReplica))).await.unwrap();
+    drop(client);
+    in_time(clone.call(set())).await.unwrap();
+    drop(clone);
+    let connections = || ["a:1", "b:2", "r:9"].map(|address| world.connections(address));
+    let ended = async {
+        while connections() != [0; 3] {
+            bowline_rt::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_millis(10), ended).await.expect("all connections end");
+}
+
+#[tokio::test(start_paused = true)]
 async fn replicas_are_read_when_they_are_there_and_the_primary_otherwise() {
     let world = World::default();
     world.layout(1, &["a:1", "r:9"]);
