@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::batch::{Answers, Batch, Transaction, answers};
+use crate::cache::Cache;
 use crate::cluster::{Cluster, Kind, Open, RouteError, Routed, Slot, Way};
 use crate::command::Command;
 use crate::config::{Config, Settings};
@@ -21,6 +22,7 @@ use crate::error::{CallError, Death, NotSent, ServerError, Unknown};
 use crate::handshake::Role;
 use crate::intake::Delivery;
 use crate::limits::RESENDS_MAX;
+use crate::link::Pushes;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::reconnect::Connection;
@@ -57,6 +59,7 @@ struct Shared {
     settings: Settings,
     metrics: Metrics,
     servers: Servers,
+    cache: Option<Arc<Cache>>,
 }
 
 /// Who is behind a client.
@@ -81,6 +84,8 @@ struct Attempts {
     lost: Option<Death>,
     /// Through a cluster.
     way: Way,
+    /// The last attempt went to a node to which the slot is on its way.
+    was_asked_for: bool,
 }
 
 impl Attempts {
@@ -106,15 +111,17 @@ impl Client {
 
     pub(crate) fn start_with(config: Config, dial: impl Dial, to_sentinels: impl Dial) -> Self {
         let (settings, metrics) = (config.settings, Metrics::new());
+        let cache = config.cache.map(|settings| Arc::new(Cache::new(settings, metrics.cache.clone())));
         let connect = {
             let (config, metrics) = (config.clone(), metrics.clone());
+            let pushes = cache.clone().map(|cache| cache as Arc<dyn Pushes>);
             move |target, role| Connect {
                 config: config.clone(),
                 dial: dial.clone(),
                 target,
                 role,
                 metrics: metrics.clone(),
-                pushes: None,
+                pushes: pushes.clone(),
             }
         };
         let servers = match config.topology {
@@ -133,7 +140,7 @@ impl Client {
                 Servers::Cluster(Cluster::start(config.address, seeds, settings, metrics.clone(), open))
             }
         };
-        Self { shared: Arc::new(Shared { settings, metrics, servers }) }
+        Self { shared: Arc::new(Shared { settings, metrics, servers, cache }) }
     }
 
     /// Runs a command and waits for its answer, within the command's deadline or else that of the settings. If there is no
@@ -255,6 +262,10 @@ impl Client {
         }
     }
 
+    pub(crate) fn cache(&self) -> Option<&Arc<Cache>> {
+        self.shared.cache.as_ref()
+    }
+
     pub(crate) fn servers(&self) -> &Servers {
         &self.shared.servers
     }
@@ -295,11 +306,17 @@ impl Client {
 
     /// Runs a request that has several answers.
     async fn run(&self, request: &impl Routed) -> Result<Frame, CallError> {
+        self.run_tracked(request).await.map(|(frame, _)| frame)
+    }
+
+    /// As [`Client::run`], for a batch that need not be checked. Also tells whether the answer is that of a node to which the slot
+    /// is on its way: `ASKING` comes between commands that belong together.
+    pub(crate) async fn run_tracked(&self, request: &impl Routed) -> Result<(Frame, bool), CallError> {
         let (started, deadline) = (now(), deadline(request, &self.shared.settings));
         let mut attempts = Attempts::default();
         loop {
             if let Attempt::Answered(frame) = self.attempt(request, started, deadline, &mut attempts).await? {
-                return Ok(frame);
+                return Ok((frame, attempts.was_asked_for));
             }
         }
     }
@@ -316,6 +333,7 @@ impl Client {
             Servers::One(node) => node.send(request, started, deadline).await,
             Servers::Cluster(cluster) => cluster.send(request, started, deadline, &mut attempts.way).await,
         };
+        attempts.was_asked_for = attempts.way.is_asking();
         let sent = sent.map_err(|error| attempts.in_spite_of_the_lost(error.into()))?;
         tracing::trace!(epoch = %sent.epoch, "sent to the store");
         match sent.answer.await.unwrap_or(Delivery::Lost(Fate::Unknown, Death::Stopped)) {

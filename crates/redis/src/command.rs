@@ -60,6 +60,16 @@ impl Command {
         Self { shape: Shape::STATUS, ..command }
     }
 
+    /// Makes the server track the keys of the next command, and of no other.
+    pub(crate) fn caching() -> Self {
+        Self { shape: Shape::STATUS, idempotent: true, ..Self::new("CLIENT").args(["CACHING", "YES"]) }
+    }
+
+    /// The arguments as they are sent, without their number.
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Appends an argument.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<[u8]>) -> Self {
@@ -158,7 +168,7 @@ impl Command {
         }
     }
 
-    fn name(&self) -> &[u8] {
+    pub(crate) fn name(&self) -> &[u8] {
         self.arguments().next().unwrap_or_default()
     }
 

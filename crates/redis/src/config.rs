@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bowline_identity::tls::Connector;
 
+use crate::cache::CacheSettings;
 use crate::cluster::ReadFrom;
 use crate::credentials::{CredentialError, Credentials, Login};
 use crate::limits;
@@ -22,6 +23,7 @@ pub struct Config {
     pub(crate) sentinel_credentials: Credentials,
     pub(crate) database: u32,
     pub(crate) name: Option<String>,
+    pub(crate) cache: Option<CacheSettings>,
     /// Times and bounds.
     pub settings: Settings,
 }
@@ -112,6 +114,7 @@ impl Config {
             sentinel_credentials: parsed.sentinel_login.into(),
             database: parsed.database,
             name: None,
+            cache: None,
             settings: Settings::default(),
         };
         Ok(match parsed.name {

@@ -31,6 +31,23 @@ pub struct ServerInfo {
     pub client_id: Option<i64>,
     /// What became of the connection before this one.
     pub predecessor: Predecessor,
+    /// Whether it tells when keys change that were read through the client-side cache.
+    pub tracking: Tracking,
+}
+
+/// Whether a server tracks keys for a client-side cache.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Tracking {
+    /// It was not asked to.
+    #[default]
+    Off,
+    /// It does.
+    On,
+    /// It does not: every cached call asks it.
+    Refused {
+        /// Its error, or that it does not speak RESP3.
+        reason: String,
+    },
 }
 
 /// Whether commands of the connection before this one can still run.
@@ -120,6 +137,7 @@ enum Step {
     Role,
     ReadOnly,
     Number,
+    Tracking,
     Kill,
     Done,
 }
@@ -155,6 +173,7 @@ impl Handshake {
             Step::Role => Command::new("INFO").arg("replication"),
             Step::ReadOnly => Command::new("READONLY"),
             Step::Number => Command::new("CLIENT").arg("ID"),
+            Step::Tracking => Command::new("CLIENT").args(["TRACKING", "ON", "OPTIN"]),
             Step::Kill => {
                 let number = self.introduction.predecessor.as_ref().and_then(|name| name.client_id);
                 Command::new("CLIENT").args(["KILL", "ID"]).number(number.unwrap_or_default())
@@ -204,6 +223,10 @@ impl Handshake {
             Step::ReadOnly => {
                 self.expect_ok(&frame)?;
                 self.after_read_only()
+            }
+            Step::Tracking => {
+                self.server.tracking = self.read_tracking(&frame)?;
+                self.after_tracking()
             }
             Step::Number => {
                 self.server.client_id = frame.as_integer();
@@ -263,6 +286,29 @@ impl Handshake {
 
     /// The number of this connection is wanted for the next one's introduction.
     fn after_read_only(&mut self) -> Step {
+        if self.config.cache.is_none() {
+            return self.after_tracking();
+        }
+        if self.server.protocol == Protocol::Resp2 {
+            let reason = "the server does not speak RESP3, and so has no pushes".to_owned();
+            self.server.tracking = Tracking::Refused { reason };
+            return self.after_tracking();
+        }
+        Step::Tracking
+    }
+
+    /// A cache that the server does not help is not used; the connection is as good as ever without.
+    fn read_tracking(&self, frame: &Frame) -> Result<Tracking, HandshakeError> {
+        match frame {
+            Frame::Error(text) => {
+                let text = &text[..text.len().min(ERROR_TEXT_BYTES_MAX)];
+                Ok(Tracking::Refused { reason: String::from_utf8_lossy(text).into_owned() })
+            }
+            frame => self.expect_ok(frame).map(|()| Tracking::On),
+        }
+    }
+
+    fn after_tracking(&mut self) -> Step {
         if self.server.client_id.is_some() { self.after_number() } else { Step::Number }
     }
 
@@ -348,6 +394,7 @@ impl Handshake {
             Step::Select => "SELECT",
             Step::Info | Step::Role => "INFO",
             Step::ReadOnly => "READONLY",
+            Step::Tracking => "CLIENT TRACKING",
             Step::Number => "CLIENT ID",
             Step::Kill | Step::Done => "CLIENT KILL",
         };

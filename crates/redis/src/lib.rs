@@ -18,6 +18,7 @@
 pub mod limits;
 
 mod batch;
+mod cache;
 mod client;
 mod cluster;
 mod command;
@@ -48,6 +49,7 @@ mod url;
 pub use bowline_resp::{Frame, Protocol};
 
 pub use batch::{Answers, Batch, Transaction};
+pub use cache::CacheSettings;
 pub use client::Client;
 pub use cluster::{ReadFrom, RouteError, SLOTS, Slot};
 pub use command::Command;
@@ -56,8 +58,8 @@ pub use credential_files::CredentialFiles;
 pub use credentials::{CredentialError, CredentialProvider, Credentials, Login, LoginFuture, Secret};
 pub use dedicated::Dedicated;
 pub use error::{CallError, Death, NotSent, ServerError, Unknown};
-pub use handshake::{Predecessor, ServerInfo};
-pub use metrics::Metrics;
+pub use handshake::{Predecessor, ServerInfo, Tracking};
+pub use metrics::{CacheMetrics, Metrics};
 pub use reconnect::Connection;
 pub use script::Script;
 pub use topology::{Address, Topology};

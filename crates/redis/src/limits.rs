@@ -59,6 +59,18 @@ pub const DEDICATED_MAX: usize = 64;
 /// Difference by which the clock that counts sleep may run ahead of the one that does not without this machine having slept.
 pub(crate) const SUSPENSION_MIN: Duration = Duration::from_millis(500);
 
+/// Most bytes of answers that a client-side cache keeps.
+pub const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Most answers that a client-side cache keeps.
+pub const CACHE_ENTRIES_MAX: usize = 100_000;
+
+/// Longest life of an answer in a client-side cache.
+pub const CACHE_TTL_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// An answer that would take more than this part of the cache is not kept.
+pub(crate) const CACHE_SHARE_MIN: usize = 8;
+
 /// Longest command name that is looked up; no known one is longer.
 pub(crate) const NAME_BYTES_MAX: usize = 24;
 

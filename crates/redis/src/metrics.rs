@@ -10,6 +10,35 @@ use crate::error::{CallError, Death};
 /// One label.
 type Label = [(&'static str, &'static str); 1];
 
+/// What a client-side cache counts. All of it stays zero where there is none.
+#[derive(Debug, Clone, Default)]
+pub struct CacheMetrics {
+    /// Cached calls that were answered from the cache.
+    pub hits: Counter,
+    /// Cached calls that asked the server.
+    pub misses: Counter,
+    /// Of those, calls whose answer could not be kept because the server did not track the key.
+    pub untracked: Counter,
+    /// Answers that were dropped because their key had changed or their connection was lost.
+    pub invalidated: Counter,
+    /// Answers that were dropped to make room.
+    pub evicted: Counter,
+    /// Answers that are kept.
+    pub entries: Gauge,
+}
+
+impl CacheMetrics {
+    fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("cache");
+        registry.register("hits", "Cached calls answered from the cache", self.hits.clone());
+        registry.register("misses", "Cached calls that asked the store", self.misses.clone());
+        registry.register("untracked", "Answers that the store did not track", self.untracked.clone());
+        registry.register("invalidated", "Answers dropped because they may be old", self.invalidated.clone());
+        registry.register("evicted", "Answers dropped to make room", self.evicted.clone());
+        registry.register("entries", "Answers that are kept", self.entries.clone());
+    }
+}
+
 /// Counters of one client. Clones count into the same ones.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -35,6 +64,8 @@ pub struct Metrics {
     refreshes: Family<Label, Counter>,
     /// Connections whose predecessor the server could not end, so that commands of it may have run after it.
     pub unfenced: Counter,
+    /// Of the client-side cache.
+    pub cache: CacheMetrics,
     /// Connections that are up.
     pub up: Gauge,
     /// Answers that the server owes.
@@ -63,6 +94,7 @@ impl Metrics {
             refusals: Family::default(),
             refreshes: Family::default(),
             unfenced: Counter::default(),
+            cache: CacheMetrics::default(),
             up: Gauge::default(),
             in_flight: Gauge::default(),
             read_bytes: Counter::default(),
@@ -129,6 +161,7 @@ impl Metrics {
             self.refusals.clone(),
         );
         registry.register("refreshes", "Questions for the layout of a cluster", self.refreshes.clone());
+        self.cache.register(registry);
         registry.register(
             "unfenced",
             "Connections to the store whose predecessor it could not end",

@@ -10,7 +10,7 @@ use bowline_rt::task::{self, JoinHandle};
 use bowline_rt::time::{now, timeout};
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use crate::config::Settings;
+use crate::config::{Config, Settings};
 use crate::connect::{Connect, Dedicate, Dial};
 use crate::dedicated::Dedicated;
 use crate::error::NotSent;
@@ -59,7 +59,12 @@ impl Node {
             intake,
             connection,
             waiting: Waiting::default(),
-            dedicate: Arc::new(connect.clone()),
+            // A connection of a caller's own has nothing to do with the cache.
+            dedicate: Arc::new(Connect {
+                config: Config { cache: None, ..connect.config.clone() },
+                pushes: None,
+                ..connect.clone()
+            }),
             places: Arc::new(Semaphore::new(settings.dedicated_max)),
             reconnect: task::spawn(
                 "store-connection",

@@ -13,7 +13,7 @@ use bowline_rt::time::{now, sleep};
 use tokio::sync::watch;
 
 use crate::connect::{Connect, Dial, Established};
-use crate::handshake::{Predecessor, ServerInfo};
+use crate::handshake::{Predecessor, ServerInfo, Tracking};
 use crate::intake::Intake;
 use crate::limits::{CREDENTIALS_PAUSE, RECONNECT_PAUSE_MIN, STABLE_AFTER};
 use crate::renewal::{changed, renew};
@@ -88,6 +88,9 @@ impl<D: Dial> Reconnect<D> {
         if let Predecessor::Unfenced { reason } = &server.predecessor {
             tracing::warn!(%epoch, %address, reason, "the store cannot end the former connection: commands of it may still run");
             metrics.unfenced.inc();
+        }
+        if let Tracking::Refused { reason } = &server.tracking {
+            tracing::warn!(%epoch, %address, reason, "the store does not help a client-side cache: every cached call asks it");
         }
         metrics.connected.inc();
         metrics.up.inc();

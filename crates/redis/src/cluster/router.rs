@@ -64,6 +64,11 @@ impl Way {
         Self { pinned: Some(place), ..Self::default() }
     }
 
+    /// Whether it leads to a node to which the slot is on its way.
+    pub const fn is_asking(&self) -> bool {
+        matches!(self.target, Target::Asking(_))
+    }
+
     /// The connection was lost.
     fn lost(&mut self) {
         self.target = Target::Owner;
