@@ -7,9 +7,6 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub(super) struct StoreClock(Mutex<Option<(Instant, u64)>>);
 
-/// Stands for the end of time while nothing is known of the store's clock.
-const FAR_UNIX_MS: u64 = u32::MAX as u64 * 1_000;
-
 impl StoreClock {
     /// Takes the time of an answer to a question that was asked at `asked_at`.
     pub fn learn(&self, asked_at: Instant, unix_ms: u64) {
@@ -19,10 +16,11 @@ impl StoreClock {
         }
     }
 
-    /// The store's time at `at`, or a little later than that: an answer's time is from after its question.
-    pub fn at_most(&self, at: Instant) -> u64 {
+    /// The store's time at `at`, or a little later than that: an answer's time is from after its question. `None` before the
+    /// first answer.
+    pub fn at_most(&self, at: Instant) -> Option<u64> {
         let newest = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        newest.map_or(FAR_UNIX_MS, |(asked_at, unix_ms)| {
+        newest.map(|(asked_at, unix_ms)| {
             unix_ms.saturating_add(milliseconds(at.saturating_duration_since(asked_at)))
         })
     }
@@ -31,4 +29,20 @@ impl StoreClock {
 /// Whole milliseconds, as scripts take them.
 pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_estimate_is_never_early() {
+        let clock = StoreClock::default();
+        let asked_at = bowline_rt::time::now();
+        assert_eq!(clock.at_most(asked_at), None);
+        clock.learn(asked_at, 5_000);
+        assert_eq!(clock.at_most(asked_at + Duration::from_millis(70)), Some(5_070));
+        clock.learn(asked_at - Duration::from_millis(1), 9_000);
+        assert_eq!(clock.at_most(asked_at), Some(5_000), "an older question does not count");
+    }
 }

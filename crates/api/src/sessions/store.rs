@@ -326,7 +326,7 @@ impl Store {
             [Some(&key), nonce.as_ref()].into_iter().flatten().map(String::as_bytes).collect();
         let mut reply = self.attempt(script, caller, &keys, arguments).await?;
         if reply.word() == "late" {
-            // Nothing was done. The clock of the store is not where it was, and the answer said where it is.
+            // Nothing was done. The clock of the store was not known or is not where it was; the answer said where it is.
             reply = self.attempt(script, caller, &keys, arguments).await?;
         }
         match reply.word() {
@@ -347,7 +347,9 @@ impl Store {
         if asked_at >= caller.deadline {
             return Err(Failure::NotExecuted("the request took too long"));
         }
-        let not_after = self.clock.at_most(asked_at + STORE_DEADLINE + CLOCK_TOLERANCE).to_string();
+        // While the store's clock is not known every time is too late, and the answer says what it is.
+        let not_after =
+            self.clock.at_most(asked_at + STORE_DEADLINE + CLOCK_TOLERANCE).unwrap_or(0).to_string();
         let remember = caller.remember_ms.to_string();
         let mut all = vec![not_after.as_bytes(), remember.as_bytes(), caller.consumer.as_bytes()];
         all.extend_from_slice(arguments);

@@ -12,11 +12,11 @@ use clap::{Args, Subcommand, ValueEnum};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  bowline sign --key orders.key http://127.0.0.1:7090/v1/user-sessions/42 | curl --config -
+  bowline sign --key orders.key http://127.0.0.1:7085/v1/user-sessions/42 | curl --config -
   bowline sign --key orders.key -X PUT -H 'content-type: application/json' --data '{\"cart\":3}' \\
-      http://127.0.0.1:7090/v1/user-sessions/42 | curl -i --config -
+      http://127.0.0.1:7085/v1/user-sessions/42 | curl -i --config -
   bowline sign --key orders.key -X PUT --data-file photo.bin \\
-      https://gw.example.com/v1/user-sessions/42 | curl --cacert ca.crt --config -
+      https://gw.example.com:7085/v1/user-sessions/42 | curl --cacert ca.crt --config -
   curl -H @<(bowline sign --key orders.key --output headers URL) URL
 
 A signature is good for one request, within the time of --valid-for; sign again for the next. Give every header that
