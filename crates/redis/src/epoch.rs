@@ -32,7 +32,8 @@ use crate::config::Config;
 use crate::error::{Death, is_of_a_replica};
 use crate::handshake::{Handshake, HandshakeError, Introduction, Role, ServerInfo};
 use crate::limits::{
-    DEADLINE_FAR, READ_BUFFER_KEPT_BYTES, READ_BYTES, READ_BYTES_MIN, SILENCE_CHECKS, WRITE_BUFFER_KEPT_BYTES,
+    DEADLINE_FAR, PUSHES_FOR_SILENCES, READ_BUFFER_KEPT_BYTES, READ_BYTES, READ_BYTES_MIN, SILENCE_CHECKS,
+    WRITE_BUFFER_KEPT_BYTES,
 };
 pub use crate::request::Pending;
 use crate::request::{Replies, Request as _};
@@ -134,6 +135,8 @@ pub struct EpochCore<T> {
     next_check: Option<Instant>,
     /// Silence before this is not the server's: nothing was owed, bytes came, or this process was asleep.
     silent_since: Instant,
+    /// As `silent_since`, but pushes are not counted as a sign of life.
+    unanswered_since: Instant,
     patience: Patience,
     /// Number of the last fence; `None` if fences are off.
     fence: Option<u64>,
@@ -167,6 +170,7 @@ impl<T> EpochCore<T> {
             next_deadline: None,
             next_check: None,
             silent_since: now,
+            unanswered_since: now,
             patience: Patience {
                 silence_max: settings.silence_max,
                 check_interval: settings.silence_max / SILENCE_CHECKS,
@@ -279,9 +283,22 @@ impl<T> EpochCore<T> {
                         return Some(event);
                     }
                 }
-                Ok(None) => return None,
+                Ok(None) => {
+                    self.note_part_of_an_answer(now);
+                    return None;
+                }
                 Err(error) => self.die(Death::Protocol(error)),
             }
+        }
+    }
+
+    /// A long answer takes its time; a push that has begun is no sign that answers come.
+    fn note_part_of_an_answer(&mut self, now: Instant) {
+        let is_part = self.decoder.is_mid_frame() || !self.incoming.is_empty();
+        let is_push = self.decoder.is_mid_push()
+            || (!self.decoder.is_mid_frame() && self.incoming.first() == Some(&b'>'));
+        if is_part && !is_push && self.silent_since == now {
+            self.unanswered_since = now;
         }
     }
 
@@ -308,7 +325,7 @@ impl<T> EpochCore<T> {
     /// This process or its machine was asleep until now. The server's silence so far proves nothing, and what it sent may have
     /// been lost on the way: it is asked at once.
     pub fn woke_up(&mut self, now: Instant) {
-        self.silent_since = now;
+        (self.silent_since, self.unanswered_since) = (now, now);
         if self.in_flight.is_empty() && self.handshake.is_none() && self.death.is_none() {
             self.append_own(&Command::new("PING"), Expect::Probe, now);
         }
@@ -337,6 +354,7 @@ impl<T> EpochCore<T> {
             }
             return Some(Event::Push(elements));
         }
+        self.unanswered_since = now;
         let Some(entry) = self.in_flight.pop_front() else {
             self.die(Death::Unsolicited(frame.kind()));
             return None;
@@ -447,7 +465,7 @@ impl<T> EpochCore<T> {
     /// Begins to measure the silence if nothing was owed so far.
     fn expect_answers(&mut self, now: Instant) {
         if self.in_flight.is_empty() {
-            self.silent_since = now;
+            (self.silent_since, self.unanswered_since) = (now, now);
             self.next_check = Some(now + self.patience.check_interval);
         }
     }
@@ -459,12 +477,17 @@ impl<T> EpochCore<T> {
         let Some(check_at) = self.next_check.filter(|&check_at| now >= check_at) else { return };
         let Some(oldest) = self.in_flight.front() else { return };
         if now.saturating_duration_since(check_at) > self.patience.check_interval {
-            self.silent_since = now;
+            (self.silent_since, self.unanswered_since) = (now, now);
         }
-        let Some(silent_since) = oldest.silent_from.map(|from| from.max(self.silent_since)) else {
+        let Some(from) = oldest.silent_from else {
             self.next_check = Some(now + self.patience.check_interval);
             return;
         };
+        let with_pushes_max = self.patience.silence_max.saturating_mul(PUSHES_FOR_SILENCES);
+        if now.saturating_duration_since(from.max(self.unanswered_since)) >= with_pushes_max {
+            self.die(Death::Unanswered(with_pushes_max));
+        }
+        let silent_since = from.max(self.silent_since);
         if now.saturating_duration_since(silent_since) >= self.patience.silence_max {
             self.die(Death::Silent(self.patience.silence_max));
         }

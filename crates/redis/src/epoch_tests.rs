@@ -560,29 +560,5 @@ fn a_batch_that_is_answered_in_part_is_unknown_when_its_epoch_dies() {
     }
 }
 
-/// The time for which a command asks the server to wait is not the server's silence.
-#[test]
-fn a_command_that_blocks_may_be_answered_late() {
-    for (seconds, dies_after) in [("3", Some(Duration::from_secs(3) + SILENCE_MAX)), ("0", None)] {
-        let mut pair = Pair::new(Protocol::Resp3, false);
-        let pop = Command::new("BLPOP").args(["k", seconds]);
-        let mut bytes = BytesMut::new();
-        let mut requests = vec![Pending::write(&pop, 9, pair.now + DEADLINE * 1000, &mut bytes)];
-        pair.core.append(&mut bytes, &mut requests, pair.now);
-        let started = pair.now;
-        while pair.core.death().is_none() && pair.now - started < Duration::from_secs(60) {
-            pair.now = pair.core.poll_timeout().expect("an answer is owed").max(pair.now);
-            pair.core.handle_timeout(pair.now);
-        }
-        assert_eq!(pair.core.death().map(|_| pair.now - started), dies_after);
-    }
-}
-
-#[test]
-fn who_was_suspended_does_not_blame_the_server_and_asks_it_at_once() {
-    let mut pair = Pair::new(Protocol::Resp3, false);
-    pair.core.woke_up(pair.now);
-    assert!(pair.core.outgoing().ends_with(b"PING\r\n"));
-    pair.run();
-    assert_eq!((pair.core.owed(), pair.core.death()), (0, None));
-}
+#[path = "epoch_patience_tests.rs"]
+mod patience;

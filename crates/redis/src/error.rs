@@ -176,6 +176,9 @@ pub enum Death {
     /// The server owed an answer and sent nothing.
     #[error("the store owes an answer and was silent for {0:?}")]
     Silent(Duration),
+    /// The server owed an answer and sent only pushes: what it is sent does not reach it any more, or it does not work on it.
+    #[error("the store owes an answer and sent nothing but pushes for {0:?}")]
+    Unanswered(Duration),
     /// The server did not accept the introduction.
     #[error("the handshake with the store failed")]
     Handshake,
@@ -199,6 +202,7 @@ impl Death {
             | Self::Read(_)
             | Self::Write(_)
             | Self::Silent(_)
+            | Self::Unanswered(_)
             | Self::Demoted
             | Self::Replaced => true,
             Self::Protocol(_)
@@ -221,6 +225,7 @@ impl Death {
             Self::Shape(_) => "shape",
             Self::Fence => "fence",
             Self::Silent(_) => "silent",
+            Self::Unanswered(_) => "unanswered",
             Self::Handshake => "handshake",
             Self::Demoted => "demoted",
             Self::Replaced => "replaced",

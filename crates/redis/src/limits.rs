@@ -32,8 +32,12 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// Checks of the silence within that time; each also shows whether this process itself was asleep.
 pub(crate) const SILENCE_CHECKS: u32 = 4;
 
-/// Idle time after which a `PING` asks whether the server is still there.
-pub const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// So many times that silence may a server owe an answer while it sends pushes: those of a long queue may come first.
+pub(crate) const PUSHES_FOR_SILENCES: u32 = 5;
+
+/// Idle time after which a `PING` asks whether the server is still there. With [`SILENCE_MAX`] it bounds the time for which a
+/// half-open connection goes unnoticed to 5 s.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Upper bound of the pause before the second attempt to connect; it doubles with every further one.
 pub const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(10);

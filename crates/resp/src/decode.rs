@@ -113,6 +113,12 @@ impl Decoder {
         self.consumed_bytes != 0
     }
 
+    /// Whether a push has begun and is not complete, apart from what is still in the buffer.
+    #[must_use]
+    pub fn is_mid_push(&self) -> bool {
+        self.open.first().is_some_and(|open| open.kind == AggregateKind::Push)
+    }
+
     fn advance(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
         loop {
             let value = match self.next_item(buffer)? {

@@ -108,7 +108,7 @@ async fn answers_to_nobody_without_an_end() {
 }
 
 /// It sends all the time and answers nobody: callers learn in time that their commands may have been executed, and once all
-/// room is owed, that theirs were not sent.
+/// room is owed, that theirs were not sent. In the end the connection is given up.
 #[tokio::test]
 async fn pushes_without_an_end_and_no_answer() {
     const ROOM: usize = 20;
@@ -137,7 +137,8 @@ async fn pushes_without_an_end_and_no_answer() {
     };
     assert_eq!(count(|error| *error == CallError::Unknown(Unknown::Deadline)), ROOM);
     assert_eq!(count(|error| matches!(error, CallError::NotSent(NotSent::Full { .. }))), ROOM);
-    drop(client);
+    let error = until_lost(&client).await;
+    assert!(error.contains("nothing but pushes"), "{error}");
     pushes.await.unwrap();
 }
 
