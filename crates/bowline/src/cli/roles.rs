@@ -96,7 +96,8 @@ pub struct ServerFlags {
     /// Entry for raw TCP; may be repeated
     #[arg(long, env = "BOWLINE_TCP", value_name = "IP:PORT=SERVICE[.AGENT]", value_delimiter = ',', value_parser = parse_tcp)]
     pub tcp: Vec<TcpConfig>,
-    /// Store: redis:// or rediss:// URL; a password is safer in a file or variable, for others see command lines
+    /// Store: redis://HOST:PORT, redis-sentinel://HOST:PORT,HOST:PORT/SERVICE, redis-cluster://HOST:PORT,HOST:PORT, or
+    /// with rediss for TLS; a password is safer in a file or variable, for others see command lines
     /// [default: embedded in this process]
     #[arg(long, env = "BOWLINE_STORE", value_name = "URL", hide_env_values = true, value_parser = secret)]
     pub store: Option<Secret>,
