@@ -73,8 +73,9 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for one answer of the store.
 pub const STORE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Time after which a request asks the store nothing more. With the last answer it makes the longest request.
-pub const REQUEST_BUDGET: Duration = Duration::from_secs(5);
+/// So many such waits after its beginning a request asks the store nothing more. With the last answer it makes the longest
+/// request.
+pub const REQUEST_DEADLINES: u32 = 2;
 
 /// What the clocks of the servers of a store may differ by.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);

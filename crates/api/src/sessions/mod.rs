@@ -45,7 +45,7 @@ use bowline_identity::signature::Keys;
 use bowline_redis::Client;
 use prometheus_client::registry::Registry;
 
-use self::limits::{LIFETIME, TTL, VALUE_BYTES};
+use self::limits::{LIFETIME, STORE_DEADLINE, TTL, VALUE_BYTES};
 use self::metrics::Metrics;
 use self::store::Store;
 
@@ -63,11 +63,19 @@ pub struct Settings {
     pub lifetime_max: Duration,
     /// Whether requests come over TLS.
     pub tls: bool,
+    /// Longest wait for one answer of the store.
+    pub store_deadline: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { value_bytes_max: VALUE_BYTES, ttl: TTL, lifetime_max: LIFETIME, tls: false }
+        Self {
+            value_bytes_max: VALUE_BYTES,
+            ttl: TTL,
+            lifetime_max: LIFETIME,
+            tls: false,
+            store_deadline: STORE_DEADLINE,
+        }
     }
 }
 
@@ -86,7 +94,8 @@ impl Sessions {
     /// A service that keeps sessions behind `client` and lets in who signs with one of `keys`.
     #[must_use]
     pub fn new(client: Client, keys: Keys, settings: Settings) -> Self {
-        Self(Arc::new(Inner { store: Store::new(client), keys, settings, metrics: Metrics::new() }))
+        let store = Store::new(client, settings.store_deadline);
+        Self(Arc::new(Inner { store, keys, settings, metrics: Metrics::new() }))
     }
 
     /// Its routes.

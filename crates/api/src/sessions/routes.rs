@@ -172,7 +172,7 @@ impl Sessions {
         let Admitted { parts, body, verified } = admitted;
         let parameters = Parameters::parse(parts.uri.query(), operation.parameters(), self.settings())?;
         let conditions = Conditions::of(&parts.headers)?;
-        let caller = Caller::new(&verified);
+        let caller = Caller::new(&verified, self.settings().store_deadline);
         let key = || {
             SessionKey::from_path(key)
                 .map_err(|error| Problem::new(Code::KeyInvalid, format!("the key of a session: {error}")))

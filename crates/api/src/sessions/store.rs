@@ -5,7 +5,7 @@
 //! (INV-DRV-ONCE). No script is carried out later than its caller has waited, by the store's clock.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bowline_identity::signature::{Namespace, Verified};
 use bowline_redis::{CallError, Client, Frame, Script};
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::clock::{StoreClock, milliseconds};
 use super::conditions::Conditions;
 use super::key::{Owner, SessionKey, store_key};
-use super::limits::{CLOCK_TOLERANCE, LOG_LINES, LOG_PERIOD, NONCE_MARGIN, REQUEST_BUDGET, STORE_DEADLINE};
+use super::limits::{CLOCK_TOLERANCE, LOG_LINES, LOG_PERIOD, NONCE_MARGIN, REQUEST_DEADLINES};
 
 /// Why a step brought no answer of use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(super) struct Caller {
     /// Whether a step has taken the nonce along. Steps beside each other come after that.
     has_stepped: AtomicBool,
     /// When the signature cannot be believed any more, by this host's wall clock.
-    remember_until: std::time::Duration,
+    remember_until: Duration,
     /// No step begins after this.
     deadline: Instant,
 }
@@ -156,7 +156,8 @@ pub(super) enum Erased {
 }
 
 impl Caller {
-    pub fn new(verified: &Verified) -> Self {
+    /// `store_deadline`: of one answer of the store.
+    pub fn new(verified: &Verified, store_deadline: Duration) -> Self {
         let left = verified.remember_until.saturating_sub(unix_time());
         Self {
             namespace: verified.namespace.clone(),
@@ -166,7 +167,7 @@ impl Caller {
             consumer: format!("{:032x}", bowline_rt::random::bits128()),
             has_stepped: AtomicBool::new(false),
             remember_until: verified.remember_until,
-            deadline: now() + REQUEST_BUDGET,
+            deadline: now() + store_deadline * REQUEST_DEADLINES,
         }
     }
 
@@ -180,6 +181,8 @@ impl Caller {
 #[derive(Debug)]
 pub(super) struct Store {
     client: Client,
+    /// Of one answer.
+    deadline: Duration,
     clock: StoreClock,
     pub(super) scripts: Scripts,
     ration: Ration,
@@ -198,31 +201,32 @@ pub(super) struct Scripts {
 
 macro_rules! script {
     ($($name:literal),+) => {
-        Script::new(concat!($(include_str!(concat!("scripts/", $name, ".lua"))),+)).deadline(STORE_DEADLINE)
+        Script::new(concat!($(include_str!(concat!("scripts/", $name, ".lua"))),+))
     };
 }
 
 impl Scripts {
-    fn new() -> Self {
+    fn new(deadline: Duration) -> Self {
         Self {
             // Twice is as good as once: a nonce knows who consumed it.
-            read: script!("prelude", "session", "read").idempotent(),
-            write: script!("prelude", "session", "write"),
-            erase: script!("prelude", "session", "erase"),
-            enter: script!("prelude", "enter").idempotent(),
-            list: script!("prelude", "list").idempotent(),
-            forget: script!("prelude", "forget").idempotent(),
-            admit: script!("prelude", "admit").idempotent(),
+            read: script!("prelude", "session", "read").idempotent().deadline(deadline),
+            write: script!("prelude", "session", "write").deadline(deadline),
+            erase: script!("prelude", "session", "erase").deadline(deadline),
+            enter: script!("prelude", "enter").idempotent().deadline(deadline),
+            list: script!("prelude", "list").idempotent().deadline(deadline),
+            forget: script!("prelude", "forget").idempotent().deadline(deadline),
+            admit: script!("prelude", "admit").idempotent().deadline(deadline),
         }
     }
 }
 
 impl Store {
-    pub fn new(client: Client) -> Self {
+    pub fn new(client: Client, deadline: Duration) -> Self {
         Self {
             client,
+            deadline,
             clock: StoreClock::default(),
-            scripts: Scripts::new(),
+            scripts: Scripts::new(deadline),
             ration: Ration::new(LOG_LINES, LOG_PERIOD),
         }
     }
@@ -349,7 +353,7 @@ impl Store {
         }
         // While the store's clock is not known every time is too late, and the answer says what it is.
         let not_after =
-            self.clock.at_most(asked_at + STORE_DEADLINE + CLOCK_TOLERANCE).unwrap_or(0).to_string();
+            self.clock.at_most(asked_at + self.deadline + CLOCK_TOLERANCE).unwrap_or(0).to_string();
         let remember = caller.remember_ms.to_string();
         let mut all = vec![not_after.as_bytes(), remember.as_bytes(), caller.consumer.as_bytes()];
         all.extend_from_slice(arguments);

@@ -271,6 +271,7 @@ fn sessions(config: &ServerConfig) -> Result<Option<SessionsPlan>, Problem> {
         ttl: sessions.ttl.0,
         lifetime_max: sessions.lifetime.0,
         tls: port.acceptor.is_tls(),
+        ..bowline_api::sessions::Settings::default()
     };
     Ok(Some(SessionsPlan {
         port,

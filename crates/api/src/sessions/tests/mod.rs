@@ -2,11 +2,13 @@
 
 mod conditions;
 mod description;
+mod log;
 mod operations;
 mod owners;
 mod schema;
 mod signatures;
 mod store_down;
+mod together;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -144,6 +146,11 @@ impl Answer {
     }
 }
 
+/// The default, but patient: the machine of a test run may be busy.
+fn settings() -> Settings {
+    Settings { store_deadline: BOUND, ..Settings::default() }
+}
+
 fn nonce() -> String {
     format!("{:032x}", bowline_rt::random::bits128())
 }
@@ -158,7 +165,7 @@ fn signing_key(id: &str, algorithm: Algorithm) -> SigningKey {
 
 impl World {
     async fn start() -> Self {
-        Self::with(Settings::default()).await
+        Self::with(settings()).await
     }
 
     async fn with(settings: Settings) -> Self {
@@ -214,7 +221,9 @@ fn owner_key(owner: &str) -> String {
 }
 
 fn client(address: SocketAddr) -> Client {
-    Client::start(Config::from_url(&format!("redis://{address}")).expect("a URL"))
+    let mut config = Config::from_url(&format!("redis://{address}")).expect("a URL");
+    config.settings.silence_max = BOUND;
+    Client::start(config)
 }
 
 async fn send(sessions: &Sessions, request: Request) -> Answer {

@@ -187,7 +187,7 @@ async fn no_patch_of_many_is_lost() {
 
 #[tokio::test]
 async fn several_are_read_at_once() {
-    let world = World::with(Settings { value_bytes_max: 1024 * 1024, ..Settings::default() }).await;
+    let world = World::with(Settings { value_bytes_max: 1024 * 1024, ..settings() }).await;
     world.ask(put(one("a%20b") + "?owner=o", "one")).await.expect(201, "");
     world.ask(put(one("c"), "").body(vec![0, 255])).await.expect(201, "");
     let read =

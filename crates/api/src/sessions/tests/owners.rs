@@ -143,6 +143,27 @@ async fn what_ended_is_swept_with_the_writes_of_others() {
     assert!((month..=month + 60_000).contains(&left), "{left}");
 }
 
+/// The end of the session of an entry of the owner `x`.
+async fn end_of_entry(world: &World, name: &str) -> u128 {
+    let Frame::Bulk(entry) = world.store(&["HGET", &owner_key("x"), name]).await else { panic!("no entry") };
+    let entry = String::from_utf8(entry.to_vec()).expect("text");
+    entry.split(' ').nth(2).and_then(|ends| ends.parse().ok()).expect("an end")
+}
+
+/// A session that is given more time is not swept from its list meanwhile.
+#[tokio::test]
+async fn an_entry_ends_no_earlier_than_its_session() {
+    let world = World::start().await;
+    for (key, change) in
+        [("a", ask("PATCH", one("a") + "?absolute=9d")), ("b", put(one("b") + "?keep=true&absolute=9d", ""))]
+    {
+        world.ask(put(one(key) + "?owner=x&absolute=1h", "1")).await.expect(201, "");
+        world.ask(change).await.expect(204, "");
+        let nine_days = unix_time().as_millis() + 9 * 24 * 3_600_000;
+        assert!(end_of_entry(&world, key).await > nine_days - 60_000);
+    }
+}
+
 /// A write that fails must not make the entry end before the session that is there.
 #[tokio::test]
 async fn an_entry_never_ends_earlier_than_before() {
@@ -150,8 +171,6 @@ async fn an_entry_never_ends_earlier_than_before() {
     world.ask(put(one("a") + "?owner=x", "1")).await.expect(201, "");
     let refused = put(one("a") + "?owner=x&absolute=1s", "2").header("if-none-match", "*");
     world.ask(refused).await.expect(412, "precondition_failed");
-    let Frame::Bulk(entry) = world.store(&["HGET", &owner_key("x"), "a"]).await else { panic!("no entry") };
-    let entry = String::from_utf8(entry.to_vec()).expect("text");
-    let ends: u128 = entry.split(' ').nth(2).and_then(|ends| ends.parse().ok()).expect("an end");
-    assert!(ends > unix_time().as_millis() + 29 * 24 * 3_600_000, "{entry}");
+    let ends = end_of_entry(&world, "a").await;
+    assert!(ends > unix_time().as_millis() + 29 * 24 * 3_600_000, "{ends}");
 }
