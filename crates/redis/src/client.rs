@@ -28,6 +28,7 @@ use crate::node::Node;
 use crate::reconnect::Connection;
 use crate::script::Script;
 use crate::topology::{Address, Topology};
+use crate::trace::{self, Name, traced};
 
 /// A client of one server, over one connection that all clones share, or of a cluster, with one such connection to each of its
 /// nodes. Requests of concurrent callers travel together without waiting for each other's answers. Connections are made anew for
@@ -156,7 +157,7 @@ impl Client {
     /// # Errors
     /// [`CallError`], which says what is known about the command.
     pub async fn call(&self, command: Command) -> Result<Frame, CallError> {
-        let outcome = self.run_command(command, || None, Way::default()).await;
+        let outcome = traced!(&Name(&command), self.run_command(command, || None, Way::default()));
         self.shared.metrics.count_call(&outcome);
         outcome
     }
@@ -172,7 +173,8 @@ impl Client {
         arguments: &[&[u8]],
     ) -> Result<Frame, CallError> {
         let in_full = || Some(script.by_source(keys, arguments));
-        let outcome = self.run_command(script.by_digest(keys, arguments), in_full, Way::default()).await;
+        let call = script.by_digest(keys, arguments);
+        let outcome = traced!(&"EVALSHA", self.run_command(call, in_full, Way::default()));
         self.shared.metrics.count_call(&outcome);
         outcome
     }
@@ -183,7 +185,7 @@ impl Client {
     /// As [`Client::call`], for the batch as a whole; the server's errors are among the answers.
     pub async fn batch(&self, batch: Batch) -> Result<Answers, CallError> {
         batch.check(self.bytes_max(), Command::check_shared)?;
-        let outcome = self.run(&batch).await;
+        let outcome = traced!(&"batch", self.run(&batch));
         self.shared.metrics.count_call(&outcome);
         outcome.map(answers)
     }
@@ -195,7 +197,7 @@ impl Client {
     /// As [`Client::call`], for the transaction as a whole; the errors of commands that ran are among the answers.
     pub async fn transaction(&self, transaction: Transaction) -> Result<Answers, CallError> {
         transaction.check(self.bytes_max())?;
-        let outcome = self.run(&transaction).await;
+        let outcome = traced!(&"transaction", self.run(&transaction));
         self.shared.metrics.count_call(&outcome);
         let outcome = transaction.outcome(outcome?)?;
         // Nobody can watch on a shared connection, so nothing can be in the way.
@@ -335,7 +337,7 @@ impl Client {
         };
         attempts.was_asked_for = attempts.way.is_asking();
         let sent = sent.map_err(|error| attempts.in_spite_of_the_lost(error.into()))?;
-        tracing::trace!(epoch = %sent.epoch, "sent to the store");
+        trace::sent(sent.epoch, attempts.resends);
         match sent.answer.await.unwrap_or(Delivery::Lost(Fate::Unknown, Death::Stopped)) {
             Delivery::Answer(frame) => return Ok(self.judge(request, frame, deadline, attempts).await),
             Delivery::Expired => {

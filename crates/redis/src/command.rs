@@ -301,6 +301,12 @@ mod tests {
     }
 
     #[test]
+    fn a_command_knows_its_name() {
+        assert_eq!(Command::new("CLUSTER-LIKE.NAME").arg("SLOTS").name(), b"CLUSTER-LIKE.NAME");
+        assert_eq!(Command::new("").name(), b"");
+    }
+
+    #[test]
     fn debug_shows_no_argument() {
         assert!(!format!("{:?}", Command::new("SET").arg("hunter2")).contains("hunter2"));
     }

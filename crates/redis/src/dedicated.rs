@@ -21,6 +21,7 @@ use crate::intake::{Delivery, Intake};
 use crate::limits::DEADLINE_FAR;
 use crate::metrics::Metrics;
 use crate::request::Request;
+use crate::trace::{self, Name, traced};
 
 /// A connection of one's own; see [`Client::dedicated`](crate::Client::dedicated). Dropping it closes it, which also ends a
 /// command that blocks.
@@ -62,7 +63,7 @@ impl Dedicated {
     /// [`CallError`]; nothing is sent a second time.
     pub async fn call(&mut self, command: Command) -> Result<Frame, CallError> {
         command.check_dedicated(self.settings.in_flight_bytes_max as usize)?;
-        let outcome = match self.run(&command).await {
+        let outcome = match traced!(&Name(&command), self.run(&command)) {
             Ok(Frame::Error(text)) => Err(ServerError::new(&text).into()),
             outcome => outcome,
         };
@@ -76,7 +77,7 @@ impl Dedicated {
     /// As [`Dedicated::call`]; the server's errors are among the answers.
     pub async fn batch(&mut self, batch: Batch) -> Result<Answers, CallError> {
         batch.check(self.settings.in_flight_bytes_max as usize, Command::check_dedicated)?;
-        let outcome = self.run(&batch).await;
+        let outcome = traced!(&"batch", self.run(&batch));
         self.metrics.count_call(&outcome);
         outcome.map(answers)
     }
@@ -104,7 +105,7 @@ impl Dedicated {
     /// As [`Dedicated::call`]; the errors of commands that ran are among the answers.
     pub async fn transaction(&mut self, transaction: Transaction) -> Result<Option<Answers>, CallError> {
         transaction.check(self.settings.in_flight_bytes_max as usize)?;
-        let outcome = self.run(&transaction).await;
+        let outcome = traced!(&"transaction", self.run(&transaction));
         self.metrics.count_call(&outcome);
         transaction.outcome(outcome?)
     }
@@ -118,6 +119,7 @@ impl Dedicated {
         let answer = self.intake.commit(room, request, deadline);
         let answer = answer.map_err(|_| NotSent::Gone(Death::Closed))?;
         self.is_busy = true;
+        trace::sent(self.intake.epoch(), 0);
         let delivery = answer.await.unwrap_or(Delivery::Lost(Fate::Unknown, Death::Stopped));
         // After a deadline the answer is still owed: the connection stays busy for good.
         self.is_busy = matches!(delivery, Delivery::Expired);

@@ -207,3 +207,19 @@ pub(crate) const CLUSTER_REFRESH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Refreshes in a row that must tell of a sound cluster with a smaller epoch before it is believed to have been built anew.
 pub(crate) const CLUSTER_REBIRTH_ROUNDS: u32 = 20;
+
+/// Commands of which a fake server remembers that they came; see [`Fake::commands`](crate::fake::Fake::commands).
+#[cfg(feature = "fake")]
+pub const FAKE_COMMANDS_MAX: usize = 16 * 1024;
+
+/// Data above which a fake server refuses commands that need memory, as Redis does at its `maxmemory`.
+#[cfg(feature = "fake")]
+pub const FAKE_MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Longest answer of a fake server.
+#[cfg(feature = "fake")]
+pub(crate) const FAKE_REPLY_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes that lie between a client and a fake server before the writer has to wait, as in the buffers of a socket.
+#[cfg(feature = "fake")]
+pub(crate) const FAKE_PIPE_BYTES: usize = 256 * 1024;

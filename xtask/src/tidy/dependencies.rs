@@ -15,7 +15,8 @@ const MAY_KNOW: [(&str, &[&str]); 16] = [
     ("rt", &["model"]),
     ("identity", &["model", "rt"]),
     ("proto", &["model"]),
-    ("redis", &["model", "resp", "rt", "identity"]),
+    // The key space only behind the feature `fake`.
+    ("redis", &["model", "resp", "keyspace", "rt", "identity"]),
     ("store", &["model", "resp", "keyspace", "rt", "identity"]),
     ("registry", &["model", "converge", "rt", "redis"]),
     ("tunnel", &["model", "rt", "identity", "proto", "registry"]),

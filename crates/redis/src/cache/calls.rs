@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::command::Command;
 use crate::error::{CallError, NotSent};
 use crate::request::Request as _;
+use crate::trace::traced;
 
 /// Ends a read whose call was dropped.
 struct Begun<'a> {
@@ -53,7 +54,8 @@ impl Client {
         let deadline = command.deadline_or(self.settings().call_deadline);
         let life = Command::new("PTTL").arg(&key);
         let batch = Batch::new().command(Command::caching()).command(command).command(life);
-        let (frame, was_asked_for) = self.run_tracked(&batch.deadline(deadline)).await?;
+        let batch = batch.deadline(deadline);
+        let (frame, was_asked_for) = traced!(&"cached", self.run_tracked(&batch))?;
         let mut answers = answers(frame).into_iter();
         let (tracked, value, life) = (answers.next(), answers.next(), answers.next());
         let value = value.expect("a batch of three has three answers")?;

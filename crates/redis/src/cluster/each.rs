@@ -9,6 +9,7 @@ use crate::cluster::router::Way;
 use crate::command::Command;
 use crate::dedicated::deadline;
 use crate::error::{CallError, Death, NotSent, Unknown};
+use crate::trace::{Name, traced};
 
 /// What came of a command on one node.
 pub type OnNode = (String, Result<Frame, CallError>);
@@ -75,7 +76,7 @@ impl Client {
     }
 
     async fn run_on(&self, command: Command, way: Way) -> Result<Frame, CallError> {
-        let outcome = self.run_command(command, || None, way).await;
+        let outcome = traced!(&Name(&command), self.run_command(command, || None, way));
         self.metrics().count_call(&outcome);
         outcome
     }
