@@ -8,7 +8,9 @@ use bowline_redis::{Client, Command, Config, ReadFrom, Transaction};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let url = std::env::args().nth(1).context("which cluster? give a URL such as redis-cluster://127.0.0.1:7000")?;
+    let url = std::env::args()
+        .nth(1)
+        .context("which cluster? give a URL such as redis-cluster://127.0.0.1:7000")?;
     let client = Client::start(Config::from_url(&url)?);
 
     // Each key lives where its slot does. Redirects are followed.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bowline_redis::fake::Fake;
 use bowline_redis::{
-    Batch, CallError, Client, Command, Config, Connection, Death, Frame, NotSent, Predecessor, Protocol,
-    QueryError, Script, ServerError, SetOptions, Transaction, Unknown,
+    Batch, CacheSettings, CallError, Client, Command, Config, Connection, Death, Frame, NotSent, Predecessor,
+    Protocol, QueryError, Script, ServerError, SetOptions, Transaction, Unknown,
 };
 use bowline_rt::time::{now, sleep, timeout};
 
@@ -211,6 +211,27 @@ async fn what_it_has_not_is_refused_or_answered() -> Result<(), QueryError> {
     fake.answer("HLEN", |_, _| Frame::ok());
     let poisoned = client.call(Command::new("HLEN").arg("h")).await.unwrap_err();
     assert!(matches!(poisoned, CallError::Unknown(Unknown::Lost(Death::Shape(_)))), "{poisoned}");
+    Ok(())
+}
+
+/// It is one server, and does not track keys: a read for the cache asks it each time.
+#[tokio::test(start_paused = true)]
+async fn a_configuration_for_elsewhere_leads_to_it() -> Result<(), QueryError> {
+    let fake = Fake::new();
+    for url in ["redis-sentinel://h/service", "redis-cluster://h:1,h:2", "unix:///run/redis.sock"] {
+        let client = fake.client_of(Config::from_url(url).unwrap());
+        client.set("k", url).await?;
+        assert_eq!(client.get::<String>("k").await?.as_deref(), Some(url));
+        assert_eq!(client.address(), "fake:6379");
+    }
+    let config = Config::from_url("redis://h").unwrap().client_side_cache(CacheSettings::default());
+    let client = fake.client_of(config);
+    for value in ["1", "2"] {
+        fake.run(["SET", "k", value]);
+        let read = client.call_cached(Command::new("GET").arg("k")).await?;
+        assert_eq!(read, Frame::bulk(value));
+    }
+    assert_eq!(client.metrics().cache.untracked.get(), 2);
     Ok(())
 }
 
