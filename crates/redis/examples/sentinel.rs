@@ -37,6 +37,7 @@ async fn main() -> Result<()> {
         sleep(Duration::from_millis(10)).await;
     }
     println!("{}: counted {counted}, unknown {unknown}, not sent {not_sent}", client.address());
+    // After a failover it may say less: replication is asynchronous, so that the new primary may lack what the old one acknowledged.
     println!("the counter says {:?}", client.get::<u64>("example:n").await?);
     client.del(["example:n"]).await?;
     Ok(())
