@@ -5,7 +5,7 @@
 //! (`start_paused`): keys expire by the clock of the runtime.
 //!
 //! It has the commands of Bowline's embedded store: strings, hashes, bits, expiry, scans, transactions with `WATCH`, to the letter
-//! of Redis 7.0. What it has not (lists, sets, sorted sets, streams, publishing, Lua) it refuses with an error that says what to
+//! of Redis 7.0; and channels, patterns and shard channels to publish to. What it has not (lists, sets, sorted sets, streams, Lua) it refuses with an error that says what to
 //! do: [`Fake::answer`] gives any command an answer, [`Fake::script`] stands in for a script. It accepts every user and password.
 //!
 //! # Examples
@@ -33,6 +33,7 @@
 mod connection;
 mod introduction;
 mod store;
+mod topics;
 mod world;
 
 use std::io;
@@ -217,6 +218,12 @@ impl Fake {
         self.world.store().data(0, now_ms, Protocol::Resp3).run(command)
     }
 
+    /// Publishes a message on a channel and tells how many subscriptions get it, those of patterns included.
+    pub fn publish(&self, channel: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> usize {
+        let [channel, payload] = [channel.as_ref(), payload.as_ref()].map(Bytes::copy_from_slice);
+        self.world.publish(topics::Kind::Channel, &channel, &payload)
+    }
+
     /// The keys of database 0, sorted.
     #[must_use]
     pub fn keys(&self) -> Vec<Bytes> {
@@ -259,3 +266,7 @@ impl Dial for Fake {
         Ok(near)
     }
 }
+
+#[cfg(test)]
+#[path = "fake_tests.rs"]
+mod tests;

@@ -220,6 +220,10 @@ pub const FAKE_MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
 #[cfg(feature = "fake")]
 pub(crate) const FAKE_REPLY_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// Messages that wait for one connection of a fake server. Whoever lets more come up is cut off, as Redis does.
+#[cfg(feature = "fake")]
+pub(crate) const FAKE_MESSAGES_MAX: usize = 64 * 1024;
+
 /// Bytes that lie between a client and a fake server before the writer has to wait, as in the buffers of a socket.
 #[cfg(feature = "fake")]
 pub(crate) const FAKE_PIPE_BYTES: usize = 256 * 1024;

@@ -7,10 +7,13 @@ use bowline_keyspace::{CommandError, Transaction};
 use bowline_resp::{Frame, Protocol, RequestDecoder, RequestLimits, encode};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::store::{error, unknown_command, word};
+use super::topics::{Kind, Mailbox, Verb};
 use super::world::World;
+use crate::limits::FAKE_MESSAGES_MAX;
 use crate::script::Script;
 
 /// Commands by which the driver introduces itself and looks whether the server is there.
@@ -27,6 +30,9 @@ pub(super) struct Connection {
     pub database: usize,
     pub protocol: Protocol,
     transaction: Transaction,
+    /// What is published for this connection.
+    mailbox: Mailbox,
+    messages: mpsc::Receiver<Frame>,
     is_closing: bool,
 }
 
@@ -41,6 +47,7 @@ impl Connection {
     /// A connection that has just been accepted.
     pub fn new(world: Arc<World>, stream: DuplexStream) -> Self {
         let (number, end) = world.enter();
+        let (mailbox, messages) = mpsc::channel(FAKE_MESSAGES_MAX);
         Self {
             world,
             stream,
@@ -49,6 +56,8 @@ impl Connection {
             database: 0,
             protocol: Protocol::Resp2,
             transaction: Transaction::default(),
+            mailbox,
+            messages,
             is_closing: false,
         }
     }
@@ -85,26 +94,91 @@ impl Connection {
                         break;
                     }
                 };
-                let reply = self.request(&request)?;
-                encode(&reply, self.protocol, &mut replies);
+                self.request(&request, &mut replies)?;
             }
             self.stream.write_all(&replies).await.ok()?;
             replies.clear();
-            if !self.is_closing && self.stream.read_buf(&mut unread).await.ok()? == 0 {
-                return None;
+            if self.is_closing {
+                break;
+            }
+            tokio::select! {
+                biased;
+                count = self.stream.read_buf(&mut unread) => if count.ok()? == 0 {
+                    return None;
+                },
+                message = self.messages.recv() => encode(&message?, self.protocol, &mut replies),
             }
         }
         Some(())
     }
 
-    /// The answer to one request; `None` if it is lost with all connections.
-    fn request(&mut self, request: &[Bytes]) -> Option<Frame> {
+    /// Appends what was published until now, before what comes behind it.
+    fn deliver(&mut self, replies: &mut BytesMut) {
+        while let Ok(message) = self.messages.try_recv() {
+            encode(&message, self.protocol, replies);
+        }
+    }
+
+    /// Appends the answer to one request; `None` if it is lost with all connections.
+    fn request(&mut self, request: &[Bytes], replies: &mut BytesMut) -> Option<()> {
+        self.deliver(replies);
         let name = word(&request[0]);
-        if INTRODUCTION.contains(&name.as_str()) && !self.transaction.open() {
-            return Some(self.introduce(&name, request).unwrap_or_else(|refusal| error(&refusal)));
+        let verb = Verb::of(&name).filter(|_| !self.transaction.open());
+        let Some(verb) = verb else {
+            encode(&self.answer(&name, request)?, self.protocol, replies);
+            return Some(());
+        };
+        self.world.orders().see(request);
+        let confirmations = self.subscribe(verb, request);
+        if !verb.subscribes {
+            // What was published before the end of a subscription comes before the word of it.
+            self.deliver(replies);
+        }
+        for frame in confirmations.unwrap_or_else(|refusal| vec![error(&refusal)]) {
+            encode(&frame, self.protocol, replies);
+        }
+        Some(())
+    }
+
+    /// Subscribes or unsubscribes. The answer is one confirmation for each topic; where none is named, for each that there is.
+    fn subscribe(&mut self, verb: Verb, request: &[Bytes]) -> Result<Vec<Frame>, CommandError> {
+        if let Some(text) = self.world.orders().take_error() {
+            return Err(CommandError::Other(text.into()));
+        }
+        if verb.subscribes && request.len() < 2 {
+            return Err(CommandError::Arity(verb.name.into()));
+        }
+        let (kind, number) = (verb.kind, self.number);
+        let mut all = self.world.topics();
+        let named = request[1..].iter().map(|topic| Bytes::copy_from_slice(topic)).collect();
+        let topics = if request.len() < 2 { all.of(kind, number) } else { named };
+        if topics.is_empty() {
+            return Ok(vec![verb.confirmation(None, all.count(kind, number))]);
+        }
+        let each = topics.into_iter().map(|topic| {
+            match verb.subscribes {
+                true => all.add(kind, topic.clone(), number, self.mailbox.clone()),
+                false => all.remove(kind, &topic, number),
+            }
+            verb.confirmation(Some(topic), all.count(kind, number))
+        });
+        Ok(each.collect())
+    }
+
+    /// Whether it speaks RESP2 and has subscribed, so that messages and answers look alike and most commands are refused.
+    pub(super) fn only_listens(&self) -> bool {
+        let topics = self.world.topics();
+        let has = |kind| topics.count(kind, self.number) > 0;
+        self.protocol == Protocol::Resp2 && (has(Kind::Channel) || has(Kind::Shard))
+    }
+
+    /// The answer to a request; `None` if it is lost with all connections.
+    fn answer(&mut self, name: &str, request: &[Bytes]) -> Option<Frame> {
+        if INTRODUCTION.contains(&name) && !self.transaction.open() {
+            return Some(self.introduce(name, request).unwrap_or_else(|refusal| error(&refusal)));
         }
         self.world.orders().see(request);
-        let answer = self.admit(&name, request);
+        let answer = self.admit(name, request);
         let frame = answer.unwrap_or_else(|refusal| {
             self.transaction.abort();
             error(&refusal)
@@ -121,6 +195,12 @@ impl Connection {
     fn admit(&mut self, name: &str, request: &[Bytes]) -> Result<Frame, CommandError> {
         if NEVER_QUEUED.contains(&name) {
             return self.transact(name, request);
+        }
+        if self.only_listens() {
+            let text = format!(
+                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+            );
+            return Err(CommandError::Other(text.into()));
         }
         if let Some(text) = self.world.orders().take_error() {
             return Err(CommandError::Other(text.into()));
@@ -141,8 +221,14 @@ impl Connection {
         if self.world.stand_ins().answers.contains_key(name) || INTRODUCTION.contains(&name) {
             return Ok(());
         }
+        if Verb::of(name).is_some() {
+            return Err(CommandError::text("ERR Command not allowed inside a transaction"));
+        }
         let at_least = match name {
-            "eval" | "evalsha" => 3,
+            "publish" | "spublish" if request.len() > 3 => {
+                return Err(CommandError::Arity(name.to_owned().into()));
+            }
+            "eval" | "evalsha" | "publish" | "spublish" => 3,
             "script" | "echo" => 2,
             "unwatch" => 1,
             _ => {
@@ -165,6 +251,12 @@ impl Connection {
         let outcome = match name {
             "eval" | "evalsha" => self.evaluate(name, request),
             "script" => self.script(request),
+            "publish" | "spublish" => {
+                let kind = if name == "publish" { Kind::Channel } else { Kind::Shard };
+                let [channel, payload] = [1, 2].map(|index| Bytes::copy_from_slice(&request[index]));
+                let receivers = self.world.publish(kind, &channel, &payload);
+                Ok(Frame::Integer(i64::try_from(receivers).unwrap_or(i64::MAX)))
+            }
             "echo" => Ok(Frame::Bulk(Bytes::copy_from_slice(&request[1]))),
             "unwatch" => {
                 self.transaction.unwatch(&mut self.world.store().keyspace);

@@ -21,6 +21,10 @@ impl Connection {
             "select" => self.database = self.database(request.get(1))?,
             "info" => return Ok(self.info()),
             "client" => return self.client(request),
+            _ if self.only_listens() => {
+                let word = request.get(1).map(|word| Bytes::copy_from_slice(word)).unwrap_or_default();
+                return Ok(Frame::Array(vec![Frame::bulk("pong"), Frame::Bulk(word)]));
+            }
             _ => {
                 let word = request.get(1).map(|word| Bytes::copy_from_slice(word));
                 return Ok(word.map_or(Frame::Simple("PONG".into()), Frame::Bulk));

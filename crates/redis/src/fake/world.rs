@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::store::{Data, Store};
+use super::topics::{Kind, Topics};
 use crate::limits::FAKE_COMMANDS_MAX;
 
 /// Stands in for a command.
@@ -31,6 +32,7 @@ pub(super) struct World {
     store: Mutex<Store>,
     stand_ins: Mutex<StandIns>,
     orders: Mutex<Orders>,
+    topics: Mutex<Topics>,
     process: Mutex<Process>,
 }
 
@@ -86,6 +88,7 @@ impl World {
             store: Mutex::new(Store::new()),
             stand_ins: Mutex::default(),
             orders: Mutex::default(),
+            topics: Mutex::default(),
             process: Mutex::new(Process {
                 run_id: run_id(),
                 scripts: BTreeSet::new(),
@@ -130,8 +133,22 @@ impl World {
         (number, end)
     }
 
+    pub fn topics(&self) -> MutexGuard<'_, Topics> {
+        lock(&self.topics)
+    }
+
+    /// Publishes a message and tells how many subscriptions got it. Who has not read for too long is cut off, as Redis does.
+    pub fn publish(&self, kind: Kind, channel: &Bytes, payload: &Bytes) -> usize {
+        let published = self.topics().publish(kind, channel, payload);
+        for number in published.full {
+            self.kill(number);
+        }
+        published.receivers
+    }
+
     /// A connection is gone.
     pub fn leave(&self, number: i64) {
+        self.topics().leave(number);
         lock(&self.process).connections.remove(&number);
     }
 
