@@ -19,7 +19,7 @@ async fn main() -> Result<()> {
     writer.set("example:price", "100").await?;
     let started = now();
     for _ in 0..READS {
-        reader.call_cached(read()).await?;
+        reader.query_cached::<u32>(read()).await?;
     }
     let metrics = &reader.metrics().cache;
     println!("{READS} reads in {:?}: {} from the cache", started.elapsed(), metrics.hits.get());
@@ -27,7 +27,7 @@ async fn main() -> Result<()> {
     // The server tells of the change; until its word has come the old price is served.
     writer.set("example:price", "120").await?;
     let (started, mut old) = (now(), 0_u32);
-    while reader.call_cached(read()).await?.as_text() != Some("120") {
+    while reader.query_cached::<u32>(read()).await? != 120 {
         old += 1;
         bowline_rt::task::yield_now().await;
     }

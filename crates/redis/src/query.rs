@@ -19,6 +19,14 @@ impl Client {
         Ok(T::from_reply(self.call(command).await?)?)
     }
 
+    /// As [`Client::call_cached`], with the answer converted, from the cache or not.
+    ///
+    /// # Errors
+    /// As [`Client::query`].
+    pub async fn query_cached<T: FromReply>(&self, command: Command) -> Result<T, QueryError> {
+        Ok(T::from_reply(self.call_cached(command).await?)?)
+    }
+
     /// As [`Client::eval`], with the answer converted.
     ///
     /// # Errors
