@@ -70,12 +70,11 @@ pub const NEIGHBOURS: usize = 8;
 /// Longest wait for the body of a request.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longest wait for one answer of the store.
+/// Longest wait of a request for the store, with all its steps there.
 pub const STORE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// So many such waits after its beginning a request asks the store nothing more. With the last answer it makes the longest
-/// request.
-pub const REQUEST_DEADLINES: u32 = 2;
+/// No step begins with less than this left: it would most likely end as one of unknown outcome.
+pub const STEP_MIN: Duration = Duration::from_millis(50);
 
 /// What the clocks of the servers of a store may differ by.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);

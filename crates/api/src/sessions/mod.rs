@@ -63,7 +63,7 @@ pub struct Settings {
     pub lifetime_max: Duration,
     /// Whether requests come over TLS.
     pub tls: bool,
-    /// Longest wait for one answer of the store.
+    /// Longest wait of a request for the store, with all its steps there.
     pub store_deadline: Duration,
 }
 
@@ -94,7 +94,7 @@ impl Sessions {
     /// A service that keeps sessions behind `client` and lets in who signs with one of `keys`.
     #[must_use]
     pub fn new(client: Client, keys: Keys, settings: Settings) -> Self {
-        let store = Store::new(client, settings.store_deadline);
+        let store = Store::new(client);
         Self(Arc::new(Inner { store, keys, settings, metrics: Metrics::new() }))
     }
 

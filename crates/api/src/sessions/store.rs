@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::clock::{StoreClock, milliseconds};
 use super::conditions::Conditions;
 use super::key::{Owner, SessionKey, store_key};
-use super::limits::{CLOCK_TOLERANCE, LOG_LINES, LOG_PERIOD, NONCE_MARGIN, REQUEST_DEADLINES};
+use super::limits::{CLOCK_TOLERANCE, LOG_LINES, LOG_PERIOD, NONCE_MARGIN, STEP_MIN};
 
 /// Why a step brought no answer of use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(super) struct Caller {
     has_stepped: AtomicBool,
     /// When the signature cannot be believed any more, by this host's wall clock.
     remember_until: Duration,
-    /// No step begins after this.
+    /// All steps end before this.
     deadline: Instant,
 }
 
@@ -156,7 +156,7 @@ pub(super) enum Erased {
 }
 
 impl Caller {
-    /// `store_deadline`: of one answer of the store.
+    /// `store_deadline`: of all steps together.
     pub fn new(verified: &Verified, store_deadline: Duration) -> Self {
         let left = verified.remember_until.saturating_sub(unix_time());
         Self {
@@ -167,7 +167,7 @@ impl Caller {
             consumer: format!("{:032x}", bowline_rt::random::bits128()),
             has_stepped: AtomicBool::new(false),
             remember_until: verified.remember_until,
-            deadline: now() + store_deadline * REQUEST_DEADLINES,
+            deadline: now() + store_deadline,
         }
     }
 
@@ -181,8 +181,6 @@ impl Caller {
 #[derive(Debug)]
 pub(super) struct Store {
     client: Client,
-    /// Of one answer.
-    deadline: Duration,
     clock: StoreClock,
     pub(super) scripts: Scripts,
     ration: Ration,
@@ -206,27 +204,26 @@ macro_rules! script {
 }
 
 impl Scripts {
-    fn new(deadline: Duration) -> Self {
+    fn new() -> Self {
         Self {
             // Twice is as good as once: a nonce knows who consumed it.
-            read: script!("prelude", "session", "read").idempotent().deadline(deadline),
-            write: script!("prelude", "session", "write").deadline(deadline),
-            erase: script!("prelude", "session", "erase").deadline(deadline),
-            enter: script!("prelude", "enter").idempotent().deadline(deadline),
-            list: script!("prelude", "list").idempotent().deadline(deadline),
-            forget: script!("prelude", "forget").idempotent().deadline(deadline),
-            admit: script!("prelude", "admit").idempotent().deadline(deadline),
+            read: script!("prelude", "session", "read").idempotent(),
+            write: script!("prelude", "session", "write"),
+            erase: script!("prelude", "session", "erase"),
+            enter: script!("prelude", "enter").idempotent(),
+            list: script!("prelude", "list").idempotent(),
+            forget: script!("prelude", "forget").idempotent(),
+            admit: script!("prelude", "admit").idempotent(),
         }
     }
 }
 
 impl Store {
-    pub fn new(client: Client, deadline: Duration) -> Self {
+    pub fn new(client: Client) -> Self {
         Self {
             client,
-            deadline,
             clock: StoreClock::default(),
-            scripts: Scripts::new(deadline),
+            scripts: Scripts::new(),
             ration: Ration::new(LOG_LINES, LOG_PERIOD),
         }
     }
@@ -348,16 +345,17 @@ impl Store {
         arguments: &[&[u8]],
     ) -> Result<Reply, Failure> {
         let asked_at = now();
-        if asked_at >= caller.deadline {
+        let left = caller.deadline.saturating_duration_since(asked_at);
+        if left < STEP_MIN {
             return Err(Failure::NotExecuted("the request took too long"));
         }
         // While the store's clock is not known every time is too late, and the answer says what it is.
-        let not_after =
-            self.clock.at_most(asked_at + self.deadline + CLOCK_TOLERANCE).unwrap_or(0).to_string();
+        let not_after = self.clock.at_most(caller.deadline + CLOCK_TOLERANCE).unwrap_or(0).to_string();
         let remember = caller.remember_ms.to_string();
         let mut all = vec![not_after.as_bytes(), remember.as_bytes(), caller.consumer.as_bytes()];
         all.extend_from_slice(arguments);
-        let frame = self.client.eval(script, keys, &all).await.map_err(|error| self.failure(&error))?;
+        let script = script.clone().deadline(left);
+        let frame = self.client.eval(&script, keys, &all).await.map_err(|error| self.failure(&error))?;
         let reply = Reply::of(frame).ok_or(MALFORMED)?;
         self.clock.learn(asked_at, reply.number(1).ok_or(MALFORMED)?);
         Ok(reply)
