@@ -399,11 +399,21 @@ async fn a_stopped_store_is_an_error_in_time_and_loses_nothing() {
     story(check_stopped_store(Kind::Bowline)).await;
 }
 
+/// Whether all threads of a process have stopped, which takes a busy machine a moment.
+fn stands(process: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return false };
+    threads.flatten().all(|thread| {
+        let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("State:\tT"))
+    })
+}
+
 /// A store that stood still for longer than a request waits carries it out no more; and it is used again at once.
 async fn check_late(kind: Kind) -> Result<()> {
     let service = Service::start(kind).await?;
     service.ask("PUT", &one("a"), "1").await?.demand(201, "")?;
     service.store.signal(Signal::Stop)?;
+    wait_until("every thread of the store stands", || async { stands(service.store.id()) }).await;
     let during = service.ask("PUT", &one("a"), "2").await?.demand(503, "outcome_unknown")?;
     ensure!(during.headers["retry-after"] == "1", "{during:?}");
     wait_out(LATE).await;
