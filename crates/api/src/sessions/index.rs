@@ -4,6 +4,8 @@
 //!   look at the session, one too few would hide it. So after an acknowledged write its owner's list has it.
 //! - Nothing is believed of an entry: whoever lists looks at each session, and removes what is wrong, unless it was
 //!   written a moment ago and its session may be on its way.
+//! - Two writes may enter the same session, and the later entry be overtaken by the earlier write. Whoever then removes the
+//!   session of the later one must not take the entry away: it is marked as shared, and stays until both have ended.
 //! - A list has a bound. What outlived its session is swept with the writes of its neighbours, and in full when a list
 //!   is full.
 //! - An entry says how long its session can live at most. It never says less than before, for the write that would
@@ -155,8 +157,8 @@ impl Index<'_> {
         token: &str,
         grace_ms: u64,
     ) -> Result<bool, Failure> {
-        let grace = grace_ms.to_string();
-        let arguments = [key.escaped().as_bytes(), token.as_bytes(), grace.as_bytes()];
+        let [grace, shared] = [grace_ms, milliseconds(ENTRY_GRACE)].map(|grace| grace.to_string());
+        let arguments = [key.escaped(), token, &grace, &shared].map(str::as_bytes);
         let tag = owner.tag(&caller.namespace);
         let reply = self.store.run(&self.store.scripts.forget, caller, &tag, &arguments).await?;
         Ok(reply.word() == "forgotten")

@@ -1,6 +1,7 @@
 -- Enters a session among those of its owner. It is done before the session is written: an entry too many costs a look,
 -- one too few would hide a session.
--- KEYS[1] the hash of the owner; a value is "1 <written, unix ms> <possible end of the session, unix ms> <token>"
+-- KEYS[1] the hash of the owner; a value is "1 <written, unix ms> <possible end of the session, unix ms> <token>", and " shared"
+--         if another write that entered the same session may still be on its way
 -- ARGV[4] the session  ARGV[5] token  ARGV[6] possible end: "+" and ms from now, or unix ms
 -- ARGV[7] most entries  ARGV[8] ms for which an entry outlives its session  ARGV[9] neighbours to look at
 -- Reply   {"entered" | "full", time}
@@ -21,12 +22,17 @@ local ends = tonumber(ARGV[6])
 if string.sub(ARGV[6], 1, 1) == '+' then
   ends = now + ends
 end
--- The write that follows may fail, and then the session that is there lives on.
-local before = known and string.match(known, '^1 %d+ (%d+) ')
-if before then
-  ends = math.max(ends, tonumber(before))
+local value = { '1', digits(now), digits(ends), ARGV[5] }
+local written, before = string.match(known or '', '^1 (%d+) (%d+) ')
+if written then
+  -- The write that follows may fail, and then the session that is there lives on.
+  value[3] = digits(math.max(ends, tonumber(before)))
+  -- The entry loses the token of the write before, which may come after this one all the same.
+  if tonumber(written) + grace > now then
+    value[5] = 'shared'
+  end
 end
-redis.call('HSET', KEYS[1], ARGV[4], table.concat({ '1', digits(now), digits(ends), ARGV[5] }, ' '))
+redis.call('HSET', KEYS[1], ARGV[4], table.concat(value, ' '))
 if redis.call('PTTL', KEYS[1]) < ends + grace - now then
   redis.call('PEXPIREAT', KEYS[1], digits(ends + grace))
 end

@@ -7,7 +7,7 @@ local names, tokens = {}, {}
 for index = 1, #flat, 2 do
   if flat[index] > ARGV[4] then
     names[#names + 1] = flat[index]
-    tokens[flat[index]] = string.match(flat[index + 1], '^1 %d+ %d+ (%x+)$') or ''
+    tokens[flat[index]] = string.match(flat[index + 1], '^1 %d+ %d+ (%x+)%s?%l*$') or ''
   end
 end
 table.sort(names)
