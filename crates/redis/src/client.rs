@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::reconnect::Connection;
 use crate::script::Script;
+use crate::subscriber::Subscriber;
 use crate::topology::{Address, Topology};
 use crate::trace::{self, Name, traced};
 
@@ -61,6 +62,8 @@ struct Shared {
     metrics: Metrics,
     servers: Servers,
     cache: Option<Arc<Cache>>,
+    /// Makes a subscriber of the same servers.
+    subscribe: Box<dyn Fn() -> Subscriber + Send + Sync>,
 }
 
 /// Who is behind a client.
@@ -113,6 +116,10 @@ impl Client {
     pub(crate) fn start_with(config: Config, dial: impl Dial, to_sentinels: impl Dial) -> Self {
         let (settings, metrics) = (config.settings, Metrics::new());
         let cache = config.cache.map(|settings| Arc::new(Cache::new(settings, metrics.cache.clone())));
+        let subscribe = {
+            let (config, dial, to_sentinels) = (config.clone(), dial.clone(), to_sentinels.clone());
+            Box::new(move || Subscriber::start_with(config.clone(), dial.clone(), to_sentinels.clone()))
+        };
         let connect = {
             let (config, metrics) = (config.clone(), metrics.clone());
             let pushes = cache.clone().map(|cache| cache as Arc<dyn Pushes>);
@@ -141,7 +148,7 @@ impl Client {
                 Servers::Cluster(Cluster::start(config.address, seeds, settings, metrics.clone(), open))
             }
         };
-        Self { shared: Arc::new(Shared { settings, metrics, servers, cache }) }
+        Self { shared: Arc::new(Shared { settings, metrics, servers, cache, subscribe }) }
     }
 
     /// Runs a command and waits for its answer, within the command's deadline or else that of the settings. If there is no
@@ -231,6 +238,15 @@ impl Client {
                 Ok(owner.node(Kind::Primary).dedicated().await?)
             }
         }
+    }
+
+    /// Starts a connection for subscriptions to the same servers. It is independent of this client.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    #[must_use]
+    pub fn subscriber(&self) -> Subscriber {
+        (self.shared.subscribe)()
     }
 
     /// Whether there is a connection, now and from now on. Of a cluster: whether its nodes tell how its slots are laid out; the

@@ -55,7 +55,11 @@ pub struct Settings {
     pub dedicated_max: usize,
     /// From which nodes of a cluster commands that only read may read, unless they say otherwise.
     pub read_from: ReadFrom,
-    /// Longest reply.
+    /// Most messages that wait to be read from one subscription.
+    pub subscription_messages_max: usize,
+    /// Most bytes of messages that wait to be read from one subscription.
+    pub subscription_bytes_max: usize,
+    /// Longest reply, and longest message of a subscription.
     pub reply_bytes_max: usize,
     /// Whether an `ECHO` of its own follows every batch, whose answer must match: it bounds to one batch the damage that a
     /// proxy does which loses or doubles an answer.
@@ -77,6 +81,8 @@ impl Default for Settings {
             waiting_bytes_max: limits::WAITING_BYTES_MAX,
             dedicated_max: limits::DEDICATED_MAX,
             read_from: ReadFrom::default(),
+            subscription_messages_max: limits::SUBSCRIPTION_MESSAGES_MAX,
+            subscription_bytes_max: limits::SUBSCRIPTION_BYTES_MAX,
             reply_bytes_max: limits::REPLY_BYTES_MAX,
             fence: false,
         }

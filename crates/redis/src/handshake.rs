@@ -116,6 +116,14 @@ pub(crate) struct HandshakeError {
     pub is_about_login: bool,
 }
 
+impl HandshakeError {
+    /// The server refuses `PING`, without which subscriptions cannot be fenced.
+    pub fn of_ping(text: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(&text[..text.len().min(ERROR_TEXT_BYTES_MAX)]);
+        Self { step: "PING", reason: text.into_owned(), is_about_login: false }
+    }
+}
+
 /// The introduction of one connection.
 #[derive(Debug)]
 pub(crate) struct Handshake {

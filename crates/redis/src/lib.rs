@@ -103,6 +103,7 @@
 //! - `connect`: how one comes about. `reconnect`: one connection after the other, for ever. `node`: one server.
 //! - `keys`: which arguments of a command are keys. `cluster`: many servers that share the keys.
 //! - [`Client`]: what callers hold. [`Dedicated`]: a connection that one caller has to itself.
+//! - [`subscriber`]: connections for subscriptions.
 //! - `reply`, `query`, `shortcuts`: answers as types. `trace`: calls as spans.
 //!
 //! Which design rule is kept where, and by which test it is shown, is in `docs/driver.md`.
@@ -140,6 +141,7 @@ mod request;
 mod script;
 mod sentinel;
 mod shortcuts;
+pub mod subscriber;
 mod table;
 mod target;
 mod topology;
@@ -164,5 +166,6 @@ pub use reconnect::Connection;
 pub use reply::{ConversionError, FromReply, QueryError, convert};
 pub use script::Script;
 pub use shortcuts::SetOptions;
+pub use subscriber::{Subscriber, Subscription, Topic};
 pub use topology::{Address, Topology};
 pub use url::ConfigError;

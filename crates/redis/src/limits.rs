@@ -227,3 +227,33 @@ pub(crate) const FAKE_MESSAGES_MAX: usize = 64 * 1024;
 /// Bytes that lie between a client and a fake server before the writer has to wait, as in the buffers of a socket.
 #[cfg(feature = "fake")]
 pub(crate) const FAKE_PIPE_BYTES: usize = 256 * 1024;
+
+/// Most messages that wait to be read from one subscription; the next ones are thrown away and counted.
+pub const SUBSCRIPTION_MESSAGES_MAX: usize = 1024;
+
+/// Most bytes of messages that wait to be read from one subscription.
+pub const SUBSCRIPTION_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Most subscriptions of one subscriber.
+pub const SUBSCRIPTIONS_MAX: usize = 64 * 1024;
+
+/// Longest name of a channel, and longest pattern.
+pub const TOPIC_BYTES_MAX: usize = 64 * 1024;
+
+/// Most commands about subscriptions whose answers one connection is owed; others wait for their turn.
+pub(crate) const SUBSCRIBER_IN_FLIGHT_MAX: usize = 128;
+
+/// Bytes that a read of a subscriber may bring. A message that waits keeps them all in memory.
+pub(crate) const SUBSCRIBER_READ_BYTES: usize = 16 * 1024;
+
+/// Pause before a subscription that the server refuses is tried again; it doubles with every further refusal.
+pub(crate) const SUBSCRIBE_PAUSE_MIN: Duration = Duration::from_millis(100);
+
+/// Where that pause stops growing.
+pub(crate) const SUBSCRIBE_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Most nodes of a cluster to which a subscriber holds connections for shard channels, beside its first one.
+pub(crate) const SHARD_NODES_MAX: usize = 64;
+
+/// Most times that a shard channel is sent on from node to node before it has to wait.
+pub(crate) const SHARD_MOVES_MAX: u32 = 5;
