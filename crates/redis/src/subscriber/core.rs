@@ -263,7 +263,7 @@ impl SubscriberCore {
         }
         let taken = read(frame, self.protocol).and_then(|said| match said {
             Said::Subscribed(topic) => self.subscribed(topic),
-            Said::Unsubscribed(topic) => self.unsubscribed(topic, now),
+            Said::Unsubscribed(topic) => self.unsubscribed(&topic, now),
             Said::Message(topic, message) => self.message(topic, message),
             Said::Token(token) => self.fenced(&token, now),
             Said::Error(text) => self.refused(text),
@@ -309,14 +309,14 @@ impl SubscriberCore {
     }
 
     /// A subscription has ended: as the answer to the command at the head of the queue, or by itself.
-    fn unsubscribed(&mut self, topic: Topic, now: Instant) -> Result<(), Death> {
+    fn unsubscribed(&mut self, topic: &Topic, now: Instant) -> Result<(), Death> {
         const SURPLUS: Death = Death::Unsolicited("the end of a subscription");
-        let state = self.topics.get_mut(&topic).ok_or(SURPLUS)?;
+        let state = self.topics.get_mut(topic).ok_or(SURPLUS)?;
         let was_confirmed = std::mem::take(&mut state.is_confirmed);
         let answers = match self.in_flight.front_mut() {
             Some(Owed {
                 request: Request::Fenced { verb, topic: asked, confirmations, error, .. }, ..
-            }) if *verb == Verb::Unsubscribe && *asked == topic => {
+            }) if *verb == Verb::Unsubscribe && asked == topic => {
                 *confirmations += 1;
                 let confirmations_max = if topic.kind() == Kind::Shard { 2 } else { 1 };
                 let is_crossed = topic.kind() == Kind::Shard && was_confirmed;
@@ -336,7 +336,7 @@ impl SubscriberCore {
         if state.is_wanted && state.under_way != Some(Verb::Unsubscribe) {
             self.events.push_back(Event::Lost(topic.clone()));
         }
-        self.look_at(&topic, now);
+        self.look_at(topic, now);
         Ok(())
     }
 

@@ -1,204 +1,21 @@
 //! Tests of the core: against a server in the test that behaves, and against peers that say what a test says.
 
-use bowline_resp::{RequestDecoder, RequestLimits, encode};
+#[path = "core_pair_tests.rs"]
+mod pair;
+
 use proptest::prelude::*;
 
+use self::pair::{PROBE_INTERVAL, Pair, SILENCE_MAX, topics};
 use super::*;
-use crate::config::Settings;
 use crate::limits::PUSHES_FOR_SILENCES;
 
-const SILENCE_MAX: Duration = Duration::from_secs(2);
-const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// A core, and the server at its other end.
-struct Pair {
-    core: SubscriberCore,
-    now: Instant,
-    protocol: Protocol,
-    requests: BytesMut,
-    decoder: RequestDecoder,
-    /// What the server has written and the core has not read.
-    replies: BytesMut,
-    /// What the server holds for this connection.
-    subscribed: BTreeSet<Topic>,
-    /// What the server refuses to subscribe to.
-    refused: BTreeSet<Topic>,
-    commands: Vec<String>,
-    events: Vec<Event>,
-}
-
-fn topics() -> [Topic; 4] {
-    [Topic::channel("a"), Topic::channel("b"), Topic::pattern("a"), Topic::shard("a")]
-}
-
-impl Pair {
-    fn silent(protocol: Protocol) -> Self {
-        let mut config = Config::from_url("redis://h").unwrap();
-        config.settings =
-            Settings { silence_max: SILENCE_MAX, probe_interval: PROBE_INTERVAL, ..Settings::default() };
-        let now = bowline_rt::time::now();
-        Self {
-            core: SubscriberCore::new(Epoch::from_bits(7), &config, now),
-            now,
-            protocol,
-            requests: BytesMut::new(),
-            decoder: RequestDecoder::new(RequestLimits::default()),
-            replies: BytesMut::new(),
-            subscribed: BTreeSet::new(),
-            refused: BTreeSet::new(),
-            commands: Vec::new(),
-            events: Vec::new(),
-        }
-    }
-
-    /// A pair that has shaken hands.
-    fn new(protocol: Protocol) -> Self {
-        let mut pair = Self::silent(protocol);
-        pair.run();
-        assert!(matches!(&pair.events[..], [Event::Ready(server)] if server.protocol == protocol));
-        pair.events.clear();
-        pair.commands.clear();
-        pair
-    }
-
-    fn wish(&mut self, topic: &Topic, is_wanted: bool) {
-        self.core.wish(topic, is_wanted, self.now);
-        self.poll();
-    }
-
-    /// Brings everything there and back until nothing moves.
-    fn run(&mut self) {
-        while !self.core.outgoing().is_empty() || !self.replies.is_empty() {
-            self.serve(usize::MAX);
-            self.receive(usize::MAX);
-            if self.core.death().is_some() {
-                return;
-            }
-        }
-    }
-
-    /// The server reads up to `count` bytes and answers what is complete.
-    fn serve(&mut self, count: usize) {
-        for request in self.sent(count) {
-            let name = String::from_utf8_lossy(&request[0]).into_owned();
-            let topic = request.get(1).cloned().unwrap_or_default();
-            match name.as_str() {
-                "PING" if self.protocol == Protocol::Resp2 && !self.subscribed.is_empty() => {
-                    self.say(&Frame::Array(vec![Frame::bulk("pong"), Frame::Bulk(topic)]));
-                }
-                "PING" => self.say(&Frame::Bulk(topic)),
-                "SUBSCRIBE" => self.subscribe(Topic::new(Kind::Channel, topic)),
-                "PSUBSCRIBE" => self.subscribe(Topic::new(Kind::Pattern, topic)),
-                "SSUBSCRIBE" => self.subscribe(Topic::new(Kind::Shard, topic)),
-                "UNSUBSCRIBE" => self.unsubscribe(&Topic::new(Kind::Channel, topic)),
-                "PUNSUBSCRIBE" => self.unsubscribe(&Topic::new(Kind::Pattern, topic)),
-                "SUNSUBSCRIBE" => self.unsubscribe(&Topic::new(Kind::Shard, topic)),
-                "HELLO" if self.protocol == Protocol::Resp2 => self.say(&Frame::error("NOPROTO")),
-                "HELLO" => self.say(&Frame::Map(vec![(Frame::bulk("proto"), Frame::Integer(3))])),
-                "INFO" => self.say(&Frame::bulk("run_id:1\r\n")),
-                "CLIENT" => self.say(&Frame::Integer(1)),
-                other => panic!("unexpected {other}"),
-            }
-            if name.ends_with("SUBSCRIBE") {
-                self.commands.push(name);
-            }
-        }
-    }
-
-    /// Requests that the core has sent, and nobody answers.
-    fn sent(&mut self, count: usize) -> Vec<Vec<Bytes>> {
-        let count = count.min(self.core.outgoing().len());
-        self.requests.extend_from_slice(&self.core.outgoing()[..count]);
-        self.core.handed_over(count);
-        std::iter::from_fn(|| self.decoder.decode(&mut self.requests).unwrap()).collect()
-    }
-
-    /// The core reads up to `count` bytes.
-    fn receive(&mut self, count: usize) {
-        let count = count.min(self.replies.len());
-        let bytes = self.replies.split_to(count);
-        if count > 0 && self.core.death().is_none() {
-            self.core.read_buffer().extend_from_slice(&bytes);
-            self.core.received(self.now);
-        }
-        self.poll();
-    }
-
-    fn poll(&mut self) {
-        let (core, now) = (&mut self.core, self.now);
-        self.events.extend(std::iter::from_fn(|| core.poll_event(now)));
-    }
-
-    fn pass(&mut self, time: Duration) {
-        self.now += time;
-        self.core.handle_timeout(self.now);
-        self.poll();
-    }
-
-    fn say(&mut self, frame: &Frame) {
-        encode(frame, self.protocol, &mut self.replies);
-    }
-
-    /// A push, which is an array in RESP2.
-    fn push(&mut self, word: &str, rest: Vec<Frame>) {
-        let elements = [vec![Frame::bulk(word.to_owned())], rest].concat();
-        self.say(&Frame::Push(elements));
-    }
-
-    fn subscribe(&mut self, topic: Topic) {
-        if self.refused.contains(&topic) {
-            return self.say(&Frame::error("NOPERM no"));
-        }
-        self.confirm(topic.kind().subscribe(), &topic);
-        self.subscribed.insert(topic);
-    }
-
-    fn unsubscribe(&mut self, topic: &Topic) {
-        self.subscribed.remove(topic);
-        self.confirm(topic.kind().unsubscribe(), topic);
-    }
-
-    fn confirm(&mut self, command: &str, topic: &Topic) {
-        let count = Frame::Integer(i64::try_from(self.subscribed.len()).unwrap());
-        self.push(&command.to_lowercase(), vec![Frame::Bulk(topic.name().clone()), count]);
-    }
-
-    /// Something is published on the channel or shard channel `name`; what comes of it for this connection.
-    fn publish(&mut self, name: &str, payload: &str, kinds: &[Kind]) {
-        let [channel, payload] = [name, payload].map(|text| Frame::bulk(text.to_owned()));
-        for topic in self.subscribed.clone() {
-            if *topic.name() != name || !kinds.contains(&topic.kind()) {
-                continue;
-            }
-            match topic.kind() {
-                Kind::Channel => self.push("message", vec![channel.clone(), payload.clone()]),
-                Kind::Shard => self.push("smessage", vec![channel.clone(), payload.clone()]),
-                Kind::Pattern => {
-                    let pattern = Frame::Bulk(topic.name().clone());
-                    self.push("pmessage", vec![pattern, channel.clone(), payload.clone()]);
-                }
-            }
-        }
-    }
-
-    /// Takes the fence and the command before it, and answers with `frames`, `TOKEN` standing for the token.
-    fn answer(&mut self, frames: &[Frame]) {
-        let requests = self.sent(usize::MAX);
-        let ping = requests.last().expect("a fence was sent");
-        assert_eq!(&ping[0][..], b"PING");
-        let token = Frame::Bulk(ping[1].clone());
-        for frame in frames {
-            self.say(if *frame == Frame::bulk("TOKEN") { &token } else { frame });
-        }
-        self.receive(usize::MAX);
-    }
-}
-
 fn payloads(events: &[Event]) -> Vec<&[u8]> {
-    let payload = |event| match event {
-        &Event::Message(_, ref message) => Some(&message.payload[..]),
-        _ => None,
-    };
+    fn payload(event: &Event) -> Option<&[u8]> {
+        match event {
+            Event::Message(_, message) => Some(&message.payload),
+            _ => None,
+        }
+    }
     events.iter().filter_map(payload).collect()
 }
 

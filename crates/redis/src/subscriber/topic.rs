@@ -188,6 +188,7 @@ fn message(
 mod tests {
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "it reads better where it is called")]
     fn check(protocol: Protocol, frame: Frame, expected: Result<Said, Death>) {
         let text = format!("{frame:?}");
         assert_eq!(read(frame, protocol), expected, "{protocol:?} {text}");
@@ -205,9 +206,11 @@ mod tests {
 
     #[test]
     fn the_word_in_front_and_the_dialect_decide_and_never_a_payload() {
-        let wraps: [(Protocol, fn(Vec<Frame>) -> Frame); 2] =
-            [(Protocol::Resp3, Frame::Push), (Protocol::Resp2, Frame::Array)];
-        for (protocol, wrap) in wraps {
+        for protocol in [Protocol::Resp2, Protocol::Resp3] {
+            let wrap = |elements| match protocol {
+                Protocol::Resp2 => Frame::Array(elements),
+                Protocol::Resp3 => Frame::Push(elements),
+            };
             for payload in ["unsubscribe", "message", "pong", "subscribe", ""] {
                 let message = |pattern: Option<&'static str>| Message {
                     channel: "c".into(),
