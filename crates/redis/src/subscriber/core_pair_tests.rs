@@ -11,7 +11,7 @@ use super::super::{Event, SubscriberCore};
 use crate::config::{Config, Settings};
 use crate::subscriber::topic::{Kind, Topic};
 
-pub const SILENCE_MAX: Duration = Duration::from_secs(2);
+pub const SILENCE: Duration = Duration::from_secs(2);
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A core, and the server at its other end.
@@ -39,7 +39,7 @@ impl Pair {
     pub fn silent(protocol: Protocol) -> Self {
         let mut config = Config::from_url("redis://h").unwrap();
         config.settings =
-            Settings { silence_max: SILENCE_MAX, probe_interval: PROBE_INTERVAL, ..Settings::default() };
+            Settings { silence_max: SILENCE, probe_interval: PROBE_INTERVAL, ..Settings::default() };
         let now = bowline_rt::time::now();
         Self {
             core: SubscriberCore::new(Epoch::from_bits(7), &config, now),

@@ -5,7 +5,7 @@ mod pair;
 
 use proptest::prelude::*;
 
-use self::pair::{PROBE_INTERVAL, Pair, SILENCE_MAX, topics};
+use self::pair::{PROBE_INTERVAL, Pair, SILENCE, topics};
 use super::*;
 use crate::limits::PUSHES_FOR_SILENCES;
 
@@ -283,9 +283,9 @@ fn a_silent_server_is_dead_whether_it_owes_an_answer_or_is_only_idle() {
     assert_eq!(pair.core.in_flight.len(), 0);
     pair.pass(PROBE_INTERVAL);
     for _ in 0..8 {
-        pair.pass(SILENCE_MAX / 4);
+        pair.pass(SILENCE / 4);
     }
-    assert_eq!(pair.core.death(), Some(Death::Silent(SILENCE_MAX)));
+    assert_eq!(pair.core.death(), Some(Death::Silent(SILENCE)));
 }
 
 #[test]
@@ -296,21 +296,21 @@ fn an_answer_that_never_comes_is_noticed_while_messages_do() {
     pair.run();
     pair.wish(&Topic::channel("b"), true);
     drop(pair.sent(usize::MAX));
-    let step = SILENCE_MAX / 4;
+    let step = SILENCE / 4;
     for _ in 0..4 * PUSHES_FOR_SILENCES {
         assert_eq!(pair.core.death(), None);
         pair.publish("a", "x", &[Kind::Channel]);
         pair.receive(usize::MAX);
         pair.pass(step);
     }
-    assert_eq!(pair.core.death(), Some(Death::Unanswered(SILENCE_MAX * PUSHES_FOR_SILENCES)));
+    assert_eq!(pair.core.death(), Some(Death::Unanswered(SILENCE * PUSHES_FOR_SILENCES)));
 }
 
 #[test]
 fn our_own_sleep_is_not_the_servers_silence() {
     let mut pair = Pair::new(Protocol::Resp3);
     pair.pass(PROBE_INTERVAL);
-    pair.pass(100 * SILENCE_MAX);
+    pair.pass(100 * SILENCE);
     assert_eq!(pair.core.death(), None);
     pair.run();
     pair.core.woke_up(pair.now);

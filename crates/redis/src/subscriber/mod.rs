@@ -52,6 +52,8 @@ use crate::topology::{Address, Topology};
 /// In a cluster the messages of ordinary channels come to every node, so it is connected to one of those that the configuration
 /// names. For shard channels it holds further connections, to the nodes that the first one names.
 ///
+/// Name several nodes: while none of those that are named can be reached, there is no connection.
+///
 /// A living connection keeps the login with which it was made; the next one takes the credentials that hold then.
 #[derive(Clone)]
 pub struct Subscriber {

@@ -186,7 +186,6 @@ impl Roster {
         let state = &mut *self.lock();
         let mut strays = Vec::new();
         for (topic, listed) in state.topics.iter_mut().filter(|(_, listed)| listed.place == *place) {
-            listed.last_error = None;
             listed.gap(Gap::Lost(death), &self.metrics);
             if place.is_some() {
                 listed.place = None;

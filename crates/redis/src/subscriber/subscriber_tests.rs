@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::error::{Death, ServerError};
+use crate::limits::SHARD_MOVES_MAX;
 
 /// Hands the far end of every new connection to the test, with the address that it was for.
 #[derive(Clone)]
@@ -282,6 +283,30 @@ async fn nodes_that_send_a_channel_round_in_circles_are_not_followed_for_ever() 
     let mut node = Server::accept(&mut connections).await;
     node.command(|_, _| Frame::error("MOVED 7 b:1")).await;
     assert!(matches!(next(&mut subscription).await, Item::Refused(error) if error.code == "MOVED"));
+}
+
+/// A node of a cluster that was killed is named by the others until its replica has taken over.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_dead_and_named_again_and_again_is_one_refusal() {
+    let (subscriber, mut connections) = subscriber(|_| {});
+    let mut subscription = subscriber.subscribe(Topic::shard("s")).unwrap();
+    let mut first = Server::accept(&mut connections).await;
+    for round in 1..=2 {
+        for moves in 0..=SHARD_MOVES_MAX {
+            first.command(|_, _| Frame::error("MOVED 7 dead:1")).await;
+            // Whoever listens there hangs up. The last time it is not followed.
+            if moves < SHARD_MOVES_MAX {
+                let (address, _) = connections.recv().await.unwrap();
+                assert_eq!(address, "dead:1");
+            }
+        }
+        if round == 1 {
+            assert!(matches!(next(&mut subscription).await, Item::Refused(error) if error.code == "MOVED"));
+        }
+    }
+    first.confirm().await;
+    assert_eq!(next(&mut subscription).await, Item::Established, "the same error is not told twice");
+    assert_eq!(subscriber.metrics().refused.get(), 2);
 }
 
 #[tokio::test(start_paused = true)]
