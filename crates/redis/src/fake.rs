@@ -63,7 +63,7 @@ const ADDRESS: &str = "fake:6379";
 /// A server in memory; see the [module](self). Clones are handles of the same one. Its connections end with their clients.
 ///
 /// Closures that are given to it run while its data is locked: they reach the data through their [`Data`], and must not call
-/// [`Fake::run`], [`Fake::keys`] or [`Fake::restart`].
+/// [`Fake::run`] or [`Fake::keys`], which would wait for them for ever.
 #[derive(Debug, Clone)]
 pub struct Fake {
     world: Arc<World>,
