@@ -51,6 +51,7 @@ use crate::config::Config;
 use crate::connect::Dial;
 use crate::limits::FAKE_PIPE_BYTES;
 use crate::script::Script;
+use crate::subscriber::Subscriber;
 use crate::topology::{Address, Topology};
 
 use connection::Connection;
@@ -102,10 +103,26 @@ impl Fake {
     /// # Panics
     /// Outside a runtime.
     #[must_use]
-    pub fn client_of(&self, mut config: Config) -> Client {
-        config.topology = Topology::Single(Address::Host(ADDRESS.to_owned()));
-        ADDRESS.clone_into(&mut config.address);
-        Client::start_with(config, self.clone(), self.clone())
+    pub fn client_of(&self, config: Config) -> Client {
+        Client::start_with(leading_here(config), self.clone(), self.clone())
+    }
+
+    /// A subscriber of this server, with the default settings.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    #[must_use]
+    pub fn subscriber(&self) -> Subscriber {
+        self.subscriber_of(Config::from_url("redis://fake").expect("it is one"))
+    }
+
+    /// A subscriber of this server with everything as `config` says, but for where the server is.
+    ///
+    /// # Panics
+    /// Outside a runtime.
+    #[must_use]
+    pub fn subscriber_of(&self, config: Config) -> Subscriber {
+        Subscriber::start_with(leading_here(config), self.clone(), self.clone())
     }
 
     /// Cuts all connections. Commands that the server has not read are not executed; answers that the client has not read are
@@ -252,6 +269,13 @@ impl Fake {
     pub fn connections(&self) -> usize {
         self.world.connections()
     }
+}
+
+/// The configuration with this server in place of those that it names.
+fn leading_here(mut config: Config) -> Config {
+    config.topology = Topology::Single(Address::Host(ADDRESS.to_owned()));
+    ADDRESS.clone_into(&mut config.address);
+    config
 }
 
 impl Dial for Fake {

@@ -72,6 +72,7 @@
 //! - The shared one, for nearly everything: concurrent callers share its writes and reads (pipelining needs nothing).
 //!   [`Batch`]: commands in order and in one call. [`Transaction`]: and with nothing between them. [`Script`]: Lua.
 //! - [`Dedicated`], of which there are as many as one makes: for commands that block, and for `WATCH`.
+//! - A [`Subscriber`]'s, for all its subscriptions: they are made again after a reconnect, and a gap is told ([`subscriber`]).
 //! - None at all: [`Client::call_cached`] answers from what was read before, as long as the server does not say that it has
 //!   changed.
 //!

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bowline_redis::fake::Fake;
+use bowline_redis::subscriber::Item;
 use bowline_redis::{
     Batch, CacheSettings, CallError, Client, Command, Config, Connection, Death, Frame, NotSent, Predecessor,
-    Protocol, QueryError, Script, ServerError, SetOptions, Transaction, Unknown,
+    Protocol, QueryError, Script, ServerError, SetOptions, Topic, Transaction, Unknown,
 };
 use bowline_rt::time::{now, sleep, timeout};
 
@@ -211,6 +212,39 @@ async fn what_it_has_not_is_refused_or_answered() -> Result<(), QueryError> {
     fake.answer("HLEN", |_, _| Frame::ok());
     let poisoned = client.call(Command::new("HLEN").arg("h")).await.unwrap_err();
     assert!(matches!(poisoned, CallError::Unknown(Unknown::Lost(Death::Shape(_)))), "{poisoned}");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_published_reaches_subscribers_and_gaps_are_told() -> Result<(), QueryError> {
+    for protocol in [Protocol::Resp2, Protocol::Resp3] {
+        let fake = Fake::speaking(protocol);
+        let (client, subscriber) = (fake.client(), fake.subscriber());
+        let mut news = subscriber.subscribe(Topic::channel("news")).unwrap().established().await.unwrap();
+        let mut all = subscriber.subscribe(Topic::pattern("n*")).unwrap().established().await.unwrap();
+        let publish = |text: &str| Command::new("PUBLISH").args(["news", text]);
+        assert_eq!(client.query::<u8>(publish("first")).await?, 2);
+        let Item::Message(message) = news.next().await else { panic!("it comes") };
+        assert_eq!((&message.channel[..], &message.payload[..]), (&b"news"[..], &b"first"[..]));
+        let Item::Message(message) = all.next().await else { panic!("it comes") };
+        assert_eq!(message.pattern.as_deref(), Some(&b"n*"[..]));
+
+        fake.cut();
+        assert!(matches!(news.next().await, Item::Gap(_)));
+        assert_eq!(news.next().await, Item::Established);
+        fake.publish("news", "second");
+        let Item::Message(message) = news.next().await else { panic!("it comes") };
+        assert_eq!(&message.payload[..], b"second");
+        drop((news, all));
+        // The server learns of it.
+        timeout(MINUTE, async {
+            while fake.publish("news", "to nobody") > 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await
+        .expect("it is unsubscribed from");
+    }
     Ok(())
 }
 
