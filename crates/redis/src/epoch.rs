@@ -137,6 +137,8 @@ pub struct EpochCore<T> {
     silent_since: Instant,
     /// As `silent_since`, but pushes are not counted as a sign of life.
     unanswered_since: Instant,
+    /// This silence has been excused once with this process being asleep.
+    is_excused: bool,
     patience: Patience,
     /// Number of the last fence; `None` if fences are off.
     fence: Option<u64>,
@@ -171,6 +173,7 @@ impl<T> EpochCore<T> {
             next_check: None,
             silent_since: now,
             unanswered_since: now,
+            is_excused: false,
             patience: Patience {
                 silence_max: settings.silence_max,
                 check_interval: settings.silence_max / SILENCE_CHECKS,
@@ -266,6 +269,7 @@ impl<T> EpochCore<T> {
     /// Bytes were read into the buffer.
     pub fn received(&mut self, now: Instant) {
         self.silent_since = now;
+        self.is_excused = false;
     }
 
     /// The next thing that happened. Nothing comes out of a dead epoch.
@@ -465,6 +469,7 @@ impl<T> EpochCore<T> {
     /// Begins to measure the silence if nothing was owed so far.
     fn expect_answers(&mut self, now: Instant) {
         if self.in_flight.is_empty() {
+            self.is_excused = false;
             (self.silent_since, self.unanswered_since) = (now, now);
             self.next_check = Some(now + self.patience.check_interval);
         }
@@ -472,11 +477,12 @@ impl<T> EpochCore<T> {
 
     /// Measures the silence from the last byte read or from the oldest unanswered request, whichever is later: writing more
     /// never renews it. A check that comes much too late means that this process was asleep, and then the server's silence
-    /// proves nothing.
+    /// proves nothing. Once, for a process that is starved for good would otherwise never notice a dead server.
     fn check_silence(&mut self, now: Instant) {
         let Some(check_at) = self.next_check.filter(|&check_at| now >= check_at) else { return };
         let Some(oldest) = self.in_flight.front() else { return };
-        if now.saturating_duration_since(check_at) > self.patience.check_interval {
+        if now.saturating_duration_since(check_at) > self.patience.check_interval && !self.is_excused {
+            self.is_excused = true;
             (self.silent_since, self.unanswered_since) = (now, now);
         }
         let Some(from) = oldest.silent_from else {

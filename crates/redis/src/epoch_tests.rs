@@ -422,6 +422,19 @@ fn a_process_that_was_asleep_does_not_blame_the_server() {
     assert_eq!(pair.core.death(), Some(Death::Silent(SILENCE_MAX)));
 }
 
+/// A process that is starved makes every check too late.
+#[test]
+fn a_process_that_is_starved_for_good_notices_a_dead_server_all_the_same() {
+    let mut pair = Pair::new(Protocol::Resp3, false);
+    pair.append([1]);
+    pair.send(usize::MAX);
+    let started = pair.now;
+    while pair.core.death().is_none() && pair.now - started < SILENCE_MAX * 10 {
+        pair.wait(SILENCE_MAX);
+    }
+    assert!(pair.core.death().is_some() && pair.now - started <= SILENCE_MAX * 3, "{:?}", pair.now - started);
+}
+
 #[test]
 fn an_idle_connection_is_probed() {
     let mut pair = Pair::new(Protocol::Resp3, false);

@@ -101,6 +101,9 @@ async fn survive_a_stop(server: &Server, client: &Client) -> (Predecessor, usize
         }
     }
     assert!(unknown > 0, "{not_sent} were not sent");
+    let mut connection = client.connection();
+    let is_given_up = |now: &Connection| !matches!(now, Connection::Up { server, .. } if *server == first);
+    timeout(SOON, connection.wait_for(is_given_up)).await.expect("the client notices").unwrap();
     drop(stopped);
     let second = wait_for_another(client, Some(&first)).await;
     let read = || async { client.get::<usize>("n").await.unwrap().unwrap_or_default() };
