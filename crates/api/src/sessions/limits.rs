@@ -79,7 +79,8 @@ pub const STEP_MIN: Duration = Duration::from_millis(50);
 /// What the clocks of the servers of a store may differ by.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
-/// A nonce is remembered for so much longer than its signature can be believed: a request may have waited in between.
+/// A nonce is remembered for so much longer than its signature can be believed: for as long as a request that began just
+/// before that can still be carried out ([`STORE_DEADLINE`] and [`CLOCK_TOLERANCE`]), and a little more.
 pub const NONCE_MARGIN: Duration = Duration::from_secs(10);
 
 /// Times that a change is tried on the state that another writer left.

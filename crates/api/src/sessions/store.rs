@@ -42,8 +42,8 @@ pub(super) struct Caller {
     consumer: String,
     /// Whether a step has taken the nonce along. Steps beside each other come after that.
     has_stepped: AtomicBool,
-    /// When the signature cannot be believed any more, by this host's wall clock.
-    remember_until: Duration,
+    /// When the signature expires, by this host's wall clock.
+    expires: Duration,
     /// All steps end before this.
     deadline: Instant,
 }
@@ -166,7 +166,7 @@ impl Caller {
             remember_ms: milliseconds(left + NONCE_MARGIN),
             consumer: format!("{:032x}", bowline_rt::random::bits128()),
             has_stepped: AtomicBool::new(false),
-            remember_until: verified.remember_until,
+            expires: verified.expires,
             deadline: now() + store_deadline,
         }
     }
@@ -318,7 +318,8 @@ impl Store {
         arguments: &[&[u8]],
     ) -> Result<Reply, Failure> {
         let is_first = !caller.has_stepped.swap(true, Ordering::Relaxed);
-        if is_first && unix_time() >= caller.remember_until {
+        // The body may have taken its time. What is not begun by now could also outlive the nonce of a copy of it.
+        if is_first && unix_time() >= caller.expires {
             return Err(Failure::Expired);
         }
         let key = store_key(tag);

@@ -13,7 +13,8 @@
 //!   server's clock and without any skew; and it is not valid for longer than [`Policy::window_max`].
 //!
 //! **What the caller has to do**: remember the nonce of each key until [`Verified::remember_until`] and refuse it the
-//! second time, and compare the body with [`Verified::check_body`] before it believes a byte of it.
+//! second time, compare the body with [`Verified::check_body`] before it believes a byte of it, and look at
+//! [`Verified::expires`] again if it waited for the body.
 //!
 //! Not here: signatures of responses, `@query-param` and the other derived components, parameters of components, keys
 //! with RSA or ECDSA.

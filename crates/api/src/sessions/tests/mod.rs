@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use bowline_identity::signature::{Algorithm, Keys, RequestParts, SignOptions, SigningKey};
+use bowline_identity::signature::{Algorithm, Keys, Policy, RequestParts, SignOptions, SigningKey, Verified};
 use bowline_redis::{Client, Command, Config, Frame};
 use bowline_rt::time::{sleep, timeout, unix_time};
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
+use super::store::Caller;
 use super::{Sessions, Settings};
 
 const AUTHORITY: &str = "sessions.example.com";
@@ -216,6 +217,21 @@ impl World {
 }
 
 /// The key of an owner of the namespace `orders`.
+/// Who asks with a signature that is valid for so long.
+fn caller(valid_for: Duration) -> Caller {
+    let expires = unix_time() + valid_for;
+    let verified = Verified {
+        key: "orders-1".into(),
+        namespace: "orders".parse().expect("a namespace"),
+        nonce: nonce(),
+        created: unix_time(),
+        expires,
+        remember_until: expires + Policy::default().clock_skew,
+        digest: None,
+    };
+    Caller::new(&verified, BOUND)
+}
+
 fn owner_key(owner: &str) -> String {
     format!("bowline:{{session-owner:orders/{owner}}}")
 }

@@ -1,11 +1,9 @@
 //! Lists of sessions by owner.
 
-use bowline_identity::signature::Verified;
-
 use super::super::conditions::Conditions;
 use super::super::index::Index;
 use super::super::key::{Owner, SessionKey};
-use super::super::store::{Caller, Content, Draft, End, Wrote};
+use super::super::store::{Content, Draft, End, Wrote};
 use super::*;
 
 fn names(page: &Value) -> Vec<String> {
@@ -183,20 +181,6 @@ async fn an_entry_never_ends_earlier_than_before() {
     assert!(ends > unix_time().as_millis() + 29 * 24 * 3_600_000, "{ends}");
 }
 
-fn caller() -> Caller {
-    let now = unix_time();
-    let verified = Verified {
-        key: "orders-1".into(),
-        namespace: "orders".parse().expect("a namespace"),
-        nonce: nonce(),
-        created: now,
-        expires: now + BOUND,
-        remember_until: now + BOUND,
-        digest: None,
-    };
-    Caller::new(&verified, BOUND)
-}
-
 /// A write enters a session, another one overtakes it, and a third one gives the session away. Then the first one arrives:
 /// the entry is needed again, whatever the third one does with it.
 #[tokio::test]
@@ -206,7 +190,7 @@ async fn a_write_that_was_overtaken_is_listed() {
     let (index, key) = (Index { store, metrics }, SessionKey::new("k").expect("a key"));
     let owner = |name: &str| Owner::new(name).expect("fit").expect("an owner");
     let enter = async |name: &str, token: &str| {
-        index.enter(&caller(), &owner(name), &key, token, End::In(60_000)).await.expect("entered");
+        index.enter(&caller(BOUND), &owner(name), &key, token, End::In(60_000)).await.expect("entered");
     };
     let write = async |name: &str, token: &str| {
         let content = Content { value: Bytes::new(), content_type: "a/b".to_owned() };
@@ -220,7 +204,7 @@ async fn a_write_that_was_overtaken_is_listed() {
             absolute: End::In(60_000),
             expires_unix_ms: None,
         };
-        store.write(&caller(), &key, &Conditions::default(), &draft).await.expect("written")
+        store.write(&caller(BOUND), &key, &Conditions::default(), &draft).await.expect("written")
     };
     enter("x", "1").await;
     enter("x", "2").await;
@@ -228,7 +212,7 @@ async fn a_write_that_was_overtaken_is_listed() {
     enter("y", "3").await;
     let Wrote::Written { token_before, .. } = write("y", "3").await else { panic!("no condition") };
     write("x", "1").await;
-    index.forget(&caller(), &owner("x"), &key, &token_before).await;
+    index.forget(&caller(BOUND), &owner("x"), &key, &token_before).await;
     assert_eq!(names(&world.list("owner=x").await), ["k"]);
     assert!(names(&world.list("owner=y").await).is_empty());
 }

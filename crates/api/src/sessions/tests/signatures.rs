@@ -2,6 +2,7 @@
 
 use bowline_redis::Frame;
 
+use super::super::store::Failure;
 use super::*;
 
 /// Commands that the store ran for clients, beside those that look at it.
@@ -142,6 +143,16 @@ async fn nonces_are_remembered_for_as_long_as_a_signature_can_be_believed() {
     let Frame::Integer(left) = world.store(&["PTTL", &key]).await else { panic!("no time") };
     // The minute of the signature, 30 s of skew, 10 s of margin.
     assert!((95_000..=100_000).contains(&left), "{left}");
+}
+
+/// As if its body had come so late.
+#[tokio::test]
+async fn what_expired_on_its_way_to_the_store_is_refused() {
+    let world = World::start().await;
+    world.sessions.store().admit(&caller(BOUND)).await.expect("in time");
+    let before = evaluations(&world).await;
+    assert_eq!(world.sessions.store().admit(&caller(Duration::ZERO)).await, Err(Failure::Expired));
+    assert_eq!(evaluations(&world).await, before, "the store ran something");
 }
 
 #[tokio::test]
