@@ -102,6 +102,9 @@ impl Decoder {
         if let Some(error) = self.failed {
             return Err(error);
         }
+        if let Some(text) = self.whole_string(buffer) {
+            return Ok(Some(Frame::Bulk(text)));
+        }
         self.advance(buffer).inspect_err(|&error| {
             *self = Self { failed: Some(error), ..Self::new(self.limits) };
         })
@@ -117,6 +120,34 @@ impl Decoder {
     #[must_use]
     pub fn is_mid_push(&self) -> bool {
         self.open.first().is_some_and(|open| open.kind == AggregateKind::Push)
+    }
+
+    /// The quick way for the reply that is asked for most: a short byte string that is there in one piece. Whatever is not that, or
+    /// is wrong, is left to the other way.
+    fn whole_string(&mut self, buffer: &mut BytesMut) -> Option<Bytes> {
+        if self.is_mid_frame() {
+            return None;
+        }
+        let (start, length) = match buffer[..] {
+            [b'$', ones @ b'0'..=b'9', b'\r', b'\n', ..] => (4, digits([ones])),
+            [b'$', tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', ..] => (5, digits([tens, ones])),
+            [b'$', hundreds @ b'1'..=b'9', tens @ b'0'..=b'9', ones @ b'0'..=b'9', b'\r', b'\n', ..] => {
+                (6, digits([hundreds, tens, ones]))
+            }
+            _ => return None,
+        };
+        let end = start + length;
+        let DecodeLimits { line_bytes_max, frame_bytes_max, elements_max, .. } = self.limits;
+        let is_within_limits = start <= line_bytes_max && end + 2 <= frame_bytes_max && elements_max > 0;
+        if !is_within_limits || buffer.get(end..end + 2) != Some(b"\r\n") {
+            return None;
+        }
+        // The line may have been searched in vain while it was not complete.
+        self.search = LineSearch::default();
+        let mut text = buffer.split_to(end + 2).freeze();
+        text.truncate(end);
+        text.advance(start);
+        Some(text)
     }
 
     fn advance(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
@@ -337,6 +368,11 @@ fn parse_text(kind: u8, text: Bytes) -> Result<Header, ProtocolError> {
             is_number.then_some(Header::Value(Frame::BigNumber(text))).ok_or(ProtocolError::Number)
         }
     }
+}
+
+/// The number that they write.
+fn digits<const COUNT: usize>(digits: [u8; COUNT]) -> usize {
+    digits.iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0'))
 }
 
 fn length_of(digits: &[u8]) -> Result<usize, ProtocolError> {
