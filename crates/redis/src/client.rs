@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, Kind, Open, RouteError, Routed, Slot, Way};
 use crate::command::Command;
 use crate::config::{Config, Settings};
 use crate::connect::{Connect, Dial, Target};
-use crate::dedicated::{Dedicated, deadline};
+use crate::dedicated::{Dedicated, deadline_from};
 use crate::dial::ToSentinels;
 use crate::epoch::Fate;
 use crate::error::{CallError, Death, NotSent, ServerError, Unknown};
@@ -163,8 +163,8 @@ impl Client {
     ///
     /// # Errors
     /// [`CallError`], which says what is known about the command.
-    pub async fn call(&self, command: Command) -> Result<Frame, CallError> {
-        let outcome = traced!(&Name(&command), self.run_command(command, || None, Way::default()));
+    pub async fn call(&self, mut command: Command) -> Result<Frame, CallError> {
+        let outcome = traced!(&Name(&command), self.run_command(&mut command, || None, Way::default()));
         self.shared.metrics.count_call(&outcome);
         outcome
     }
@@ -180,8 +180,8 @@ impl Client {
         arguments: &[&[u8]],
     ) -> Result<Frame, CallError> {
         let in_full = || Some(script.by_source(keys, arguments));
-        let call = script.by_digest(keys, arguments);
-        let outcome = traced!(&"EVALSHA", self.run_command(call, in_full, Way::default()));
+        let mut call = script.by_digest(keys, arguments);
+        let outcome = traced!(&"EVALSHA", self.run_command(&mut call, in_full, Way::default()));
         self.shared.metrics.count_call(&outcome);
         outcome
     }
@@ -297,28 +297,62 @@ impl Client {
     }
 
     /// Runs a command; in place of one that names a script which the server does not know, what `in_full` makes.
+    ///
+    /// Nearly every call is sent at once and answered with a value. All that others need is apart from that, so that the future of
+    /// a call is small.
     pub(crate) async fn run_command(
         &self,
-        mut command: Command,
+        command: &mut Command,
         in_full: impl FnOnce() -> Option<Command>,
         way: Way,
     ) -> Result<Frame, CallError> {
-        let (started, deadline) = (now(), deadline(&command, &self.shared.settings));
+        command.check_shared(self.bytes_max())?;
+        let started = now();
+        let first = match &self.shared.servers {
+            Servers::One(node) => {
+                let deadline = deadline_from(started, command, &self.shared.settings);
+                match node.try_send(command, deadline).await {
+                    Some(sent) => {
+                        trace::sent(sent.epoch, 0);
+                        Some(sent.answer.await)
+                    }
+                    None => None,
+                }
+            }
+            Servers::Cluster(_) => None,
+        };
+        match first {
+            Some(Delivery::Answer(frame)) if !matches!(frame, Frame::Error(_)) => Ok(frame),
+            first => Box::pin(self.go_on(command, in_full, way, started, first)).await,
+        }
+    }
+
+    /// As [`Client::run_command`], for a checked command that was sent already if `first` says what became of that.
+    async fn go_on(
+        &self,
+        command: &mut Command,
+        in_full: impl FnOnce() -> Option<Command>,
+        way: Way,
+        started: Instant,
+        mut first: Option<Delivery>,
+    ) -> Result<Frame, CallError> {
+        let deadline = deadline_from(started, command, &self.shared.settings);
         let mut in_full = Some(in_full);
         let mut attempts = Attempts { way, ..Attempts::default() };
         loop {
-            command.check_shared(self.bytes_max())?;
-            let frame = match self.attempt(&command, started, deadline, &mut attempts).await? {
-                Attempt::Again => continue,
-                Attempt::Answered(frame) => frame,
+            let attempt = match first.take() {
+                Some(delivery) => self.settle(command, delivery, deadline, &mut attempts).await,
+                None => self.attempt(command, started, deadline, &mut attempts).await,
             };
+            let Attempt::Answered(frame) = attempt? else { continue };
             let Frame::Error(text) = frame else { return Ok(frame) };
             let error = ServerError::new(&text);
             let in_full = if error.code == "NOSCRIPT" { in_full.take() } else { None };
             match in_full.and_then(|in_full| in_full()) {
-                Some(whole) => command = whole,
+                Some(whole) => *command = whole,
                 None => return Err(attempts.in_spite_of_the_lost(error.into())),
             }
+            command.check_shared(self.bytes_max())?;
         }
     }
 
@@ -330,7 +364,8 @@ impl Client {
     /// As [`Client::run`], for a batch that need not be checked. Also tells whether the answer is that of a node to which the slot
     /// is on its way: `ASKING` comes between commands that belong together.
     pub(crate) async fn run_tracked(&self, request: &impl Routed) -> Result<(Frame, bool), CallError> {
-        let (started, deadline) = (now(), deadline(request, &self.shared.settings));
+        let started = now();
+        let deadline = deadline_from(started, request, &self.shared.settings);
         let mut attempts = Attempts::default();
         loop {
             if let Attempt::Answered(frame) = self.attempt(request, started, deadline, &mut attempts).await? {
@@ -354,8 +389,27 @@ impl Client {
         attempts.was_asked_for = attempts.way.is_asking();
         let sent = sent.map_err(|error| attempts.in_spite_of_the_lost(error.into()))?;
         trace::sent(sent.epoch, attempts.resends);
-        match sent.answer.await.unwrap_or(Delivery::Lost(Fate::Unknown, Death::Stopped)) {
-            Delivery::Answer(frame) => return Ok(self.judge(request, frame, deadline, attempts).await),
+        let delivery = sent.answer.await;
+        self.settle(request, delivery, deadline, attempts).await
+    }
+
+    /// Judges what became of an attempt.
+    async fn settle(
+        &self,
+        request: &impl Routed,
+        delivery: Delivery,
+        deadline: Instant,
+        attempts: &mut Attempts,
+    ) -> Result<Attempt, CallError> {
+        match delivery {
+            Delivery::Answer(frame) => {
+                let Servers::Cluster(cluster) = &self.shared.servers else {
+                    return Ok(Attempt::Answered(frame));
+                };
+                // In a cluster an answer may lead on.
+                let judged = cluster.judge(request, frame, deadline, &mut attempts.way).await;
+                return Ok(judged.map_or(Attempt::Again, Attempt::Answered));
+            }
             Delivery::Expired => {
                 if let Servers::Cluster(cluster) = &self.shared.servers {
                     cluster.doubt();
@@ -377,21 +431,6 @@ impl Client {
         }
         self.shared.metrics.resent.inc();
         Ok(Attempt::Again)
-    }
-
-    /// In a cluster an answer may lead on.
-    async fn judge(
-        &self,
-        request: &impl Routed,
-        frame: Frame,
-        deadline: Instant,
-        attempts: &mut Attempts,
-    ) -> Attempt {
-        let Servers::Cluster(cluster) = &self.shared.servers else { return Attempt::Answered(frame) };
-        match cluster.judge(request, frame, deadline, &mut attempts.way).await {
-            Some(frame) => Attempt::Answered(frame),
-            None => Attempt::Again,
-        }
     }
 }
 

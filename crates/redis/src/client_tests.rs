@@ -118,6 +118,35 @@ async fn until(client: &Client, is_it: impl FnMut(&Connection) -> bool) -> Conne
     seen.expect("it comes within a minute").unwrap().clone()
 }
 
+/// Answers are delivered in portions, and a pipe is read as long as there are answers left in the buffer: the end that follows
+/// them must not be seen first.
+#[tokio::test(start_paused = true)]
+async fn answers_that_came_before_the_end_of_the_connection_are_delivered_however_many() {
+    const CALLS: usize = 3 * crate::limits::ANSWERS_PER_TURN_MAX;
+    let (client, mut connections) = client(|_| {});
+    task::spawn("server", async move {
+        let mut server = Server::accept(&mut connections).await;
+        let mut answers = BytesMut::new();
+        for _ in 0..CALLS {
+            let request = server.request().await.unwrap();
+            encode(&echo(&request), Protocol::Resp3, &mut answers);
+        }
+        server.stream.write_all(&answers).await.unwrap();
+    });
+    let mut calls = JoinSet::new();
+    for number in 0..CALLS {
+        let client = client.clone();
+        calls.spawn(async move {
+            let text = number.to_string();
+            assert_eq!(client.call(Command::new("ECHO").arg(&text)).await, Ok(Frame::bulk(text)));
+        });
+    }
+    while let Some(call) = calls.join_next().await {
+        call.unwrap();
+    }
+    assert_eq!(client.metrics().resent.get(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn many_callers_share_a_connection_and_each_gets_the_own_answer() {
     let (client, mut connections) = client(|settings| settings.fence = true);

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use bowline_resp::{encode_array_header, encode_bulk};
+use bowline_resp::encode_array_header;
 use bytes::BytesMut;
 
+use crate::body::Body;
 use crate::cluster::{ReadFrom, RouteError, Slot};
 use crate::credentials::Login;
 use crate::error::NotSent;
@@ -18,11 +19,12 @@ use crate::table::{Arguments, Refusal, Row, Shape, look_up};
 #[derive(Clone)]
 pub struct Command {
     /// The arguments, the name first, as bulk strings; the header of the array is written when the command is sent.
-    body: BytesMut,
+    body: Body,
     count: usize,
     shape: Shape,
     idempotent: bool,
-    refusal: Option<Refusal>,
+    /// Apart, because few commands have one and all are moved about.
+    refusal: Option<Box<Refusal>>,
     /// What the next arguments may still reveal.
     arguments: Arguments,
     deadline: Option<Duration>,
@@ -38,14 +40,14 @@ impl Command {
     #[must_use]
     pub fn new(name: &str) -> Self {
         let Row { shape, idempotent, refusal, arguments } = look_up(name.as_bytes());
-        let mut body = BytesMut::new();
-        encode_bulk(name.as_bytes(), &mut body);
+        let mut body = Body::new();
+        body.push(name.as_bytes());
         Self {
             body,
             count: 1,
             shape,
             idempotent,
-            refusal,
+            refusal: refusal.map(Box::new),
             arguments,
             deadline: None,
             blocks_for: Duration::ZERO,
@@ -75,10 +77,10 @@ impl Command {
     pub fn arg(mut self, argument: impl AsRef<[u8]>) -> Self {
         let argument = argument.as_ref();
         let revealed = self.arguments.next(argument);
-        self.refusal = self.refusal.or(revealed.refusal);
+        self.refusal = self.refusal.or_else(|| revealed.refusal.map(Box::new));
         self.blocks_for = revealed.blocks_for.unwrap_or(self.blocks_for);
         self.count += 1;
-        encode_bulk(argument, &mut self.body);
+        self.body.push(argument);
         self
     }
 
@@ -192,16 +194,18 @@ impl Command {
 
     /// Whether a shared connection may carry this command at all.
     pub(crate) fn check_shared(&self, bytes_max: usize) -> Result<(), NotSent> {
-        match self.refusal {
-            Some(Refusal { command, why, .. }) => Err(NotSent::Refused { command, why }),
+        match self.refusal.as_deref() {
+            Some(&Refusal { command, why, .. }) => Err(NotSent::Refused { command, why }),
             None => self.check_size(bytes_max),
         }
     }
 
     /// Whether a connection that one caller has to itself may carry this command.
     pub(crate) fn check_dedicated(&self, bytes_max: usize) -> Result<(), NotSent> {
-        match self.refusal {
-            Some(Refusal { command, why, only_when_shared: false }) => Err(NotSent::Refused { command, why }),
+        match self.refusal.as_deref() {
+            Some(&Refusal { command, why, only_when_shared: false }) => {
+                Err(NotSent::Refused { command, why })
+            }
             _ => self.check_size(bytes_max),
         }
     }
@@ -220,12 +224,16 @@ impl Command {
 
 impl Request for Command {
     fn size_bytes(&self) -> usize {
-        b"*\r\n".len() + itoa::Buffer::new().format(self.count).len() + self.body.len()
+        let digits = if self.count < 10 { 1 } else { itoa::Buffer::new().format(self.count).len() };
+        b"*\r\n".len() + digits + self.body.len()
     }
 
     fn write_to(&self, out: &mut BytesMut) {
         out.reserve(self.size_bytes());
-        encode_array_header(self.count, out);
+        match u8::try_from(self.count) {
+            Ok(count @ ..10) => out.extend_from_slice(&[b'*', b'0' + count, b'\r', b'\n']),
+            _ => encode_array_header(self.count, out),
+        }
         out.extend_from_slice(&self.body);
     }
 

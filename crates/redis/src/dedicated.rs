@@ -3,7 +3,9 @@
 //! It has what the shared connection has (one epoch, deadlines, bounds), but for two things: it is not made anew when it is
 //! lost, because what the server kept for it is lost with it; and nothing is sent twice.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use bowline_resp::Frame;
@@ -115,12 +117,12 @@ impl Dedicated {
             return Err(NotSent::GivenUp.into());
         }
         let deadline = deadline(request, &self.settings);
-        let room = self.intake.try_room(request).ok_or(NotSent::Gone(Death::Closed))?;
-        let answer = self.intake.commit(room, request, deadline);
-        let answer = answer.map_err(|_| NotSent::Gone(Death::Closed))?;
+        let answer =
+            poll_fn(|context| Poll::Ready(self.intake.try_commit(request, deadline, context.waker())));
+        let answer = answer.await.ok_or(NotSent::Gone(Death::Closed))?;
         self.is_busy = true;
         trace::sent(self.intake.epoch(), 0);
-        let delivery = answer.await.unwrap_or(Delivery::Lost(Fate::Unknown, Death::Stopped));
+        let delivery = answer.await;
         // After a deadline the answer is still owed: the connection stays busy for good.
         self.is_busy = matches!(delivery, Delivery::Expired);
         match delivery {
@@ -134,6 +136,10 @@ impl Dedicated {
 
 /// When a request that begins now has to be over.
 pub(crate) fn deadline(request: &impl Request, settings: &Settings) -> Instant {
-    let started = now();
+    deadline_from(now(), request, settings)
+}
+
+/// When a request that began at `started` has to be over.
+pub(crate) fn deadline_from(started: Instant, request: &impl Request, settings: &Settings) -> Instant {
     started.checked_add(request.deadline_or(settings.call_deadline)).unwrap_or(started + DEADLINE_FAR)
 }

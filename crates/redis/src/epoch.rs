@@ -83,10 +83,17 @@ struct Entry<T> {
 #[derive(Debug)]
 enum Expect<T> {
     Caller { waiting: Waiting<T>, shape: Shape },
-    Batch { waiting: Waiting<T>, shapes: Box<[Shape]>, frames: Vec<Frame> },
+    Batch { waiting: Waiting<T>, parts: Box<Parts> },
     Handshake,
     Probe,
     Fence(u64),
+}
+
+/// The answers of a batch, apart because most entries are not one.
+#[derive(Debug)]
+struct Parts {
+    shapes: Box<[Shape]>,
+    frames: Vec<Frame>,
 }
 
 /// Who waits for an answer, and until when.
@@ -230,7 +237,8 @@ impl<T> EpochCore<T> {
             let expect = match replies {
                 Replies::One(shape) => Expect::Caller { waiting, shape },
                 Replies::Each(shapes) => {
-                    Expect::Batch { waiting, frames: Vec::with_capacity(shapes.len()), shapes }
+                    let frames = Vec::with_capacity(shapes.len());
+                    Expect::Batch { waiting, parts: Box::new(Parts { shapes, frames }) }
                 }
             };
             self.in_flight.push_back(Entry { expect, start, silent_from: now.checked_add(blocks_for) });
@@ -388,7 +396,7 @@ impl<T> EpochCore<T> {
     fn answer_caller(&mut self, mut entry: Entry<T>, frame: Frame) -> Option<Event<T>> {
         let allowed = match &entry.expect {
             Expect::Caller { shape, .. } => shape.allows(&frame),
-            Expect::Batch { shapes, frames, .. } => shapes[frames.len()].allows(&frame),
+            Expect::Batch { parts, .. } => parts.shapes[parts.frames.len()].allows(&frame),
             _ => unreachable!("only callers' entries come here"),
         };
         if !allowed {
@@ -405,14 +413,14 @@ impl<T> EpochCore<T> {
             Expect::Caller { waiting, .. } => {
                 Some(Event::Answer { caller: waiting.caller, frame, size_bytes: waiting.size_bytes })
             }
-            Expect::Batch { waiting, shapes, mut frames } => {
-                frames.push(frame);
-                if frames.len() < shapes.len() {
-                    entry.expect = Expect::Batch { waiting, shapes, frames };
+            Expect::Batch { waiting, mut parts } => {
+                parts.frames.push(frame);
+                if parts.frames.len() < parts.shapes.len() {
+                    entry.expect = Expect::Batch { waiting, parts };
                     self.in_flight.push_front(entry);
                     return None;
                 }
-                let frame = Frame::Array(frames);
+                let frame = Frame::Array(parts.frames);
                 Some(Event::Answer { caller: waiting.caller, frame, size_bytes: waiting.size_bytes })
             }
             _ => unreachable!("only callers' entries come here"),

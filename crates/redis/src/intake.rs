@@ -5,20 +5,28 @@
 //!
 //! Room is bounded in requests and in bytes (INV-DRV-BOUND). It is given back by the answer or by the death of the epoch,
 //! never by a caller who gives up: the server still works on what was sent.
+//!
+//! A call that finds room takes the lock twice, to put its request in and to fetch its answer, and allocates nothing.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::future::poll_fn;
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bowline_model::Epoch;
 use bowline_resp::Frame;
 use bytes::BytesMut;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::Semaphore;
 
 use crate::config::Settings;
 use crate::epoch::{Fate, Pending};
 use crate::error::Death;
 use crate::request::Request;
+use crate::slots::{Delivered, Slots};
+
+pub(crate) use crate::slots::Caller;
 
 /// What a caller is told, exactly once.
 #[derive(Debug)]
@@ -31,9 +39,6 @@ pub(crate) enum Delivery {
     Lost(Fate, Death),
 }
 
-/// A caller, as an epoch sees it.
-pub(crate) type Caller = oneshot::Sender<Delivery>;
-
 /// The epoch is dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Closed;
@@ -43,10 +48,8 @@ pub(crate) struct Closed;
 pub(crate) struct Intake {
     epoch: Epoch,
     state: Mutex<State>,
-    /// Requests that may still be put in.
-    requests: Semaphore,
-    /// Bytes of requests that may still be put in.
-    bytes: Semaphore,
+    /// Those who wait for room stand in a queue; only the first of them looks for it.
+    turn: Semaphore,
 }
 
 #[derive(Debug)]
@@ -54,26 +57,106 @@ struct State {
     is_open: bool,
     bytes: BytesMut,
     requests: Vec<Pending<Caller>>,
+    slots: Slots,
+    room: Vacancy,
+    /// Callers in the queue for room. While there are some, nobody else may take any.
+    queued: usize,
+    /// The first of them, while there is no room.
+    first: Option<Waker>,
     /// The task of the epoch, while it sleeps on an empty intake.
     waker: Option<Waker>,
+}
+
+/// What may still be put in.
+#[derive(Debug, Clone, Copy)]
+struct Vacancy {
+    requests: usize,
+    bytes: usize,
 }
 
 /// Room for one request, taken and not yet used. Dropping it gives it back.
 #[derive(Debug)]
 pub(crate) struct Room<'a> {
-    request: SemaphorePermit<'a>,
-    bytes: SemaphorePermit<'a>,
+    intake: &'a Intake,
+    /// 0 when it is used.
+    requests: usize,
+    size_bytes: usize,
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        if self.requests > 0 {
+            self.intake.free(self.requests, self.size_bytes);
+        }
+    }
+}
+
+/// One caller in the queue for room.
+struct Queued<'a>(&'a Intake);
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.lock().queued -= 1;
+    }
+}
+
+/// What becomes of a request that was put in. Dropping it lets the request run on; nobody is told then.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    intake: Arc<Intake>,
+    caller: Caller,
+    progress: Progress,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// It was not polled yet, and the waker of this task (its address) is in the slot already.
+    Registered(usize),
+    Waiting,
+    Ended,
+}
+
+impl Future for Answer {
+    type Output = Delivery;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Delivery> {
+        let progress = mem::replace(&mut self.progress, Progress::Waiting);
+        if progress == Progress::Registered(context.waker().data().addr()) {
+            // The task that put the request in goes on to wait. Nothing is missed by not looking: whatever has come since has
+            // woken it.
+            return Poll::Pending;
+        }
+        let (delivery, former) = self.intake.lock().slots.poll(self.caller, context.waker());
+        drop(former);
+        if delivery.is_ready() {
+            self.progress = Progress::Ended;
+        }
+        delivery
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if self.progress != Progress::Ended {
+            let rest = self.intake.lock().slots.give_up(self.caller);
+            drop(rest);
+        }
+    }
 }
 
 impl Intake {
     pub fn new(epoch: Epoch, settings: &Settings) -> Self {
-        let state = State { is_open: true, bytes: BytesMut::new(), requests: Vec::new(), waker: None };
-        Self {
-            epoch,
-            state: Mutex::new(state),
-            requests: Semaphore::new(settings.in_flight_max),
-            bytes: Semaphore::new(settings.in_flight_bytes_max as usize),
-        }
+        let state = State {
+            is_open: true,
+            bytes: BytesMut::new(),
+            requests: Vec::new(),
+            slots: Slots::default(),
+            room: Vacancy { requests: settings.in_flight_max, bytes: settings.in_flight_bytes_max as usize },
+            queued: 0,
+            first: None,
+            waker: None,
+        };
+        Self { epoch, state: Mutex::new(state), turn: Semaphore::new(1) }
     }
 
     /// The connection's identity.
@@ -86,87 +169,157 @@ impl Intake {
         self.lock().is_open
     }
 
-    /// Room, if there is some now and nobody waits for it already.
-    pub fn try_room(&self, request: &impl Request) -> Option<Room<'_>> {
-        let bytes = size_of(request);
-        let request = self.requests.try_acquire().ok()?;
-        let bytes = self.bytes.try_acquire_many(bytes).ok()?;
-        Some(Room { request, bytes })
+    /// Puts a request in, if there is room for it now and nobody waits for room already. `waker` is that of the task which is
+    /// going to poll the answer, and is woken by it.
+    pub fn try_commit(
+        self: &Arc<Self>,
+        request: &impl Request,
+        deadline: Instant,
+        waker: &Waker,
+    ) -> Option<Answer> {
+        // Before the lock is taken: what a waker does when it is cloned is its own affair.
+        let waker = waker.clone();
+        let mut state = self.lock();
+        if !state.is_open || state.queued > 0 || !state.room.take(request.size_bytes()) {
+            return None;
+        }
+        Some(self.put(state, request, deadline, Some(waker)))
     }
 
     /// Waits for room; first come, first served. Cancel safe.
     pub async fn room(&self, request: &impl Request) -> Result<Room<'_>, Closed> {
-        let bytes = size_of(request);
-        let request = self.requests.acquire().await.map_err(|_| Closed)?;
-        let bytes = self.bytes.acquire_many(bytes).await.map_err(|_| Closed)?;
-        Ok(Room { request, bytes })
+        self.lock().queued += 1;
+        let _queued = Queued(self);
+        let _turn = self.turn.acquire().await.map_err(|_| Closed)?;
+        let size_bytes = request.size_bytes();
+        poll_fn(|context| self.poll_room(size_bytes, context)).await
+    }
+
+    fn poll_room(&self, size_bytes: usize, context: &Context<'_>) -> Poll<Result<Room<'_>, Closed>> {
+        let waker = context.waker().clone();
+        let mut state = self.lock();
+        if !state.is_open {
+            return Poll::Ready(Err(Closed));
+        }
+        if state.room.take(size_bytes) {
+            return Poll::Ready(Ok(Room { intake: self, requests: 1, size_bytes }));
+        }
+        let former = state.first.replace(waker);
+        drop(state);
+        drop(former);
+        Poll::Pending
     }
 
     /// Puts a request in. From then on its bytes will be sent, whatever the caller does.
     pub fn commit(
-        &self,
+        self: &Arc<Self>,
         room: Room<'_>,
         request: &impl Request,
         deadline: Instant,
-    ) -> Result<oneshot::Receiver<Delivery>, Closed> {
-        let (caller, answer) = oneshot::channel();
-        let mut guard = self.lock();
-        let state = &mut *guard;
+    ) -> Result<Answer, Closed> {
+        debug_assert!(std::ptr::eq(room.intake, &raw const **self), "the room is this intake's");
+        let state = self.lock();
         if !state.is_open {
+            // The room is given back under this lock.
+            drop(state);
             return Err(Closed);
         }
+        let answer = self.put(state, request, deadline, None);
+        room.use_up();
+        Ok(answer)
+    }
+
+    /// The one step that makes a request of the epoch: its bytes, its entry and its slot (design rule 4).
+    fn put(
+        self: &Arc<Self>,
+        mut guard: MutexGuard<'_, State>,
+        request: &impl Request,
+        deadline: Instant,
+        waker: Option<Waker>,
+    ) -> Answer {
+        let progress =
+            waker.as_ref().map_or(Progress::Waiting, |waker| Progress::Registered(waker.data().addr()));
+        let state = &mut *guard;
         state.requests.reserve(1);
+        let caller = state.slots.take(waker);
         state.requests.push(Pending::write(request, caller, deadline, &mut state.bytes));
-        let waker = state.waker.take();
+        let task = state.waker.take();
         drop(guard);
         // From here on the answer gives the room back.
-        room.request.forget();
-        room.bytes.forget();
-        if let Some(waker) = waker {
-            waker.wake();
+        if let Some(task) = task {
+            task.wake();
         }
-        Ok(answer)
+        Answer { intake: self.clone(), caller, progress }
     }
 
     /// Requests that wait to be taken; if there are none, the task is woken when the first comes.
     pub fn poll_waiting(&self, context: &Context<'_>) -> Poll<usize> {
         let mut state = self.lock();
         if state.requests.is_empty() {
-            state.waker = Some(context.waker().clone());
+            let former = state.sleep(context);
+            drop(state);
+            drop(former);
             return Poll::Pending;
         }
         Poll::Ready(state.requests.len())
     }
 
-    /// Hands everything that waits to `take`, which leaves both empty; the task is woken when the next request comes. Both
-    /// happen under one lock, so that no request can come in between and wait for a wake-up that nobody owes it.
-    pub fn take(&self, context: &Context<'_>, take: impl FnOnce(&mut BytesMut, &mut Vec<Pending<Caller>>)) {
-        let state = &mut *self.lock();
-        take(&mut state.bytes, &mut state.requests);
-        state.waker = Some(context.waker().clone());
+    /// Puts everything that waits into `bytes` and `requests`, which are empty; the task is woken when the next request comes.
+    /// Both happen under one lock, so that no request can come in between and wait for a wake-up that nobody owes it.
+    pub fn take(&self, context: &Context<'_>, bytes: &mut BytesMut, requests: &mut Vec<Pending<Caller>>) {
+        debug_assert!(bytes.is_empty() && requests.is_empty());
+        let mut state = self.lock();
+        mem::swap(&mut state.bytes, bytes);
+        mem::swap(&mut state.requests, requests);
+        let former = state.sleep(context);
+        drop(state);
+        drop(former);
+    }
+
+    /// Leaves what came for callers with them, and gives back the room of requests that were answered. Everybody who waits for
+    /// either is woken, after all of it is done. Returns how many of the deliveries somebody waited for.
+    pub fn deliver(&self, deliveries: &mut Deliveries) -> usize {
+        let mut state = self.lock();
+        let mut told = 0;
+        for (caller, delivery) in deliveries.news.drain(..) {
+            if let Delivered::To(waker) = state.slots.deliver(caller, delivery) {
+                told += 1;
+                deliveries.wakers.extend(waker);
+            }
+        }
+        deliveries.wakers.extend(state.give_back(deliveries.requests, deliveries.bytes));
+        drop(state);
+        (deliveries.requests, deliveries.bytes) = (0, 0);
+        deliveries.wakers.drain(..).for_each(Waker::wake);
+        told
     }
 
     /// Gives room back.
-    pub fn free(&self, requests: usize, bytes: usize) {
-        self.requests.add_permits(requests);
-        self.bytes.add_permits(bytes);
+    fn free(&self, requests: usize, bytes: usize) {
+        let first = self.lock().give_back(requests, bytes);
+        if let Some(first) = first {
+            first.wake();
+        }
     }
 
     /// Takes no more requests; those that nobody took are told that they were not sent.
     pub fn close(&self, death: Death) {
-        let requests = {
+        let mut deliveries = Deliveries::default();
+        let (task, first) = {
             let mut state = self.lock();
             state.is_open = false;
             state.bytes = BytesMut::new();
-            state.waker = None;
-            std::mem::take(&mut state.requests)
+            for request in mem::take(&mut state.requests) {
+                deliveries.tell(request.caller, Delivery::Lost(Fate::NotSent, death));
+            }
+            (state.waker.take(), state.first.take())
         };
-        self.requests.close();
-        self.bytes.close();
-        for request in requests {
-            // Who has given up need not be told.
-            drop(request.caller.send(Delivery::Lost(Fate::NotSent, death)));
+        self.turn.close();
+        drop(task);
+        if let Some(first) = first {
+            first.wake();
         }
+        self.deliver(&mut deliveries);
     }
 
     /// Nothing that is done under the lock leaves it half done, so a panic elsewhere in a task does not matter.
@@ -175,89 +328,75 @@ impl Intake {
     }
 }
 
-/// The size in permits. What is larger than all the room together was refused before.
-fn size_of(request: &impl Request) -> u32 {
-    u32::try_from(request.size_bytes()).unwrap_or(u32::MAX)
+impl State {
+    /// The task of the epoch is woken by the next request. Its former waker comes back, so that it is dropped outside the lock.
+    fn sleep(&mut self, context: &Context<'_>) -> Option<Waker> {
+        match &self.waker {
+            Some(known) if known.will_wake(context.waker()) => None,
+            _ => self.waker.replace(context.waker().clone()),
+        }
+    }
+
+    /// Whom to wake comes back: there may be room for the first in the queue.
+    fn give_back(&mut self, requests: usize, bytes: usize) -> Option<Waker> {
+        self.room.requests += requests;
+        self.room.bytes += bytes;
+        if requests > 0 { self.first.take() } else { None }
+    }
+}
+
+impl Vacancy {
+    /// Takes room for one request, if there is some.
+    const fn take(&mut self, size_bytes: usize) -> bool {
+        let fits = self.requests > 0 && self.bytes >= size_bytes;
+        if fits {
+            self.requests -= 1;
+            self.bytes -= size_bytes;
+        }
+        fits
+    }
+}
+
+impl Room<'_> {
+    /// Does not give it back: an answer will.
+    fn use_up(mut self) {
+        (self.requests, self.size_bytes) = (0, 0);
+    }
+}
+
+/// What came for callers in one turn of a connection. The memory is used again in the next.
+#[derive(Debug, Default)]
+pub(crate) struct Deliveries {
+    news: Vec<(Caller, Delivery)>,
+    /// Room that answers gave back.
+    requests: usize,
+    bytes: usize,
+    wakers: Vec<Waker>,
+}
+
+impl Deliveries {
+    /// `caller` is told `delivery`.
+    pub fn tell(&mut self, caller: Caller, delivery: Delivery) {
+        self.news.push((caller, delivery));
+    }
+
+    /// The room of one request is free.
+    pub const fn free(&mut self, size_bytes: usize) {
+        self.requests += 1;
+        self.bytes += size_bytes;
+    }
+
+    /// Callers that will be told.
+    pub const fn len(&self) -> usize {
+        self.news.len()
+    }
+
+    /// Whether there is nothing to do.
+    pub const fn is_empty(&self) -> bool {
+        self.news.is_empty() && self.requests == 0
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::Wake;
-
-    use bowline_rt::time::now;
-
-    use super::*;
-    use crate::command::Command;
-
-    fn intake() -> (Intake, Command) {
-        let command = Command::new("PING");
-        let in_flight_bytes_max = u32::try_from(command.size_bytes() * 3).unwrap();
-        (
-            Intake::new(
-                Epoch::from_bits(1),
-                &Settings { in_flight_max: 2, in_flight_bytes_max, ..Settings::default() },
-            ),
-            command,
-        )
-    }
-
-    #[tokio::test]
-    async fn what_nobody_took_when_the_epoch_died_was_not_sent() {
-        let (intake, command) = intake();
-        let answer = intake.commit(intake.try_room(&command).unwrap(), &command, now()).unwrap();
-        let room = intake.try_room(&command).unwrap();
-        intake.close(Death::Closed);
-        assert!(matches!(answer.await, Ok(Delivery::Lost(Fate::NotSent, Death::Closed))));
-        assert!(!intake.is_open());
-        assert_eq!(intake.commit(room, &command, now()).err(), Some(Closed));
-        assert!(intake.try_room(&command).is_none());
-        assert_eq!(intake.room(&command).await.err(), Some(Closed));
-    }
-
-    #[tokio::test]
-    async fn the_first_request_after_the_intake_was_emptied_wakes_the_task() {
-        let (intake, command) = intake();
-        let commit = || intake.commit(intake.try_room(&command).unwrap(), &command, now()).unwrap();
-        let wakes = Arc::new(Wakes::default());
-        let waker = Waker::from(wakes.clone());
-        let context = Context::from_waker(&waker);
-        let take = || intake.take(&context, |bytes, requests| (bytes.clear(), requests.clear()).1);
-        assert!(intake.poll_waiting(&context).is_pending());
-        for expected in 1..=3 {
-            let answer = commit();
-            assert_eq!(wakes.0.load(Ordering::Relaxed), expected);
-            drop(answer);
-            assert_eq!(intake.poll_waiting(&context), Poll::Ready(1));
-            take();
-            intake.free(1, command.size_bytes());
-        }
-    }
-
-    #[derive(Default)]
-    struct Wakes(AtomicUsize);
-
-    impl Wake for Wakes {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    #[tokio::test]
-    async fn room_is_bounded_in_requests_and_in_bytes_and_comes_back_with_answers_only() {
-        let (intake, command) = intake();
-        let commit = || Some(intake.commit(intake.try_room(&command)?, &command, now()).unwrap());
-        let answers = [commit(), commit()];
-        assert!(answers.iter().all(Option::is_some) && commit().is_none(), "two requests fit");
-        drop(answers);
-        assert!(commit().is_none(), "who gives up leaves the room taken");
-        intake.free(1, command.size_bytes());
-        drop(intake.try_room(&command).expect("an answer came"));
-        assert!(commit().is_some(), "unused room comes back by itself");
-
-        let large = Command::new("ECHO").arg([0; 40]);
-        intake.free(2, 2 * command.size_bytes());
-        assert!(intake.try_room(&large).is_none(), "too many bytes");
-    }
-}
+#[path = "intake_tests.rs"]
+mod tests;

@@ -99,7 +99,7 @@
 //! From the inside out:
 //! - [`epoch`]: the life of one connection as a state machine without I/O. It keeps INV-DRV-OWN, INV-DRV-CANCEL, INV-DRV-ONCE.
 //! - `handshake`: how it introduces itself. `table`: what is known about commands.
-//! - `intake`: where callers put requests in; keeps INV-DRV-BOUND. `link`: moves the bytes.
+//! - `intake`: where callers put requests in and, in `slots`, find their answers; keeps INV-DRV-BOUND. `link`: moves the bytes.
 //! - `topology`, `url`, `credentials`: where to and as whom. `sentinel`: who the primary is.
 //! - `connect`: how one comes about. `reconnect`: one connection after the other, for ever. `node`: one server.
 //! - `keys`: which arguments of a command are keys. `cluster`: many servers that share the keys.
@@ -114,6 +114,7 @@
 pub mod limits;
 
 mod batch;
+mod body;
 mod cache;
 mod client;
 mod cluster;
@@ -142,6 +143,7 @@ mod request;
 mod script;
 mod sentinel;
 mod shortcuts;
+mod slots;
 pub mod subscriber;
 mod table;
 mod target;

@@ -75,6 +75,10 @@ pub const CACHE_TTL_MAX: Duration = Duration::from_secs(10 * 60);
 /// An answer that would take more than this part of the cache is not kept.
 pub(crate) const CACHE_SHARE_MIN: usize = 8;
 
+/// Bytes of encoded arguments that a command holds without memory of its own: a name, a key of fifty bytes, or a shorter one and a
+/// short value.
+pub(crate) const BODY_INLINE_BYTES: usize = 72;
+
 /// Longest command name that is looked up; no known one is longer.
 pub(crate) const NAME_BYTES_MAX: usize = 24;
 
@@ -86,6 +90,16 @@ pub(crate) const READ_BYTES_MIN: usize = 4 * 1024;
 
 /// An empty read buffer with more room than this is given back: a large reply had made it grow.
 pub(crate) const READ_BUFFER_KEPT_BYTES: usize = 4 * READ_BYTES;
+
+/// Answers that are delivered before their callers have their turn: a quarter of what is owed, within these bounds. Fewer
+/// would make small writes; with more the server waits for all callers, and then all callers for the server.
+pub(crate) const ANSWERS_PER_TURN_MIN: usize = 16;
+
+/// See [`ANSWERS_PER_TURN_MIN`]. A worker of the runtime has room for 256 tasks that are to run; more go a longer way.
+pub(crate) const ANSWERS_PER_TURN_MAX: usize = 128;
+
+/// See [`ANSWERS_PER_TURN_MIN`].
+pub(crate) const TURNS_PER_ROUND: usize = 4;
 
 /// Reads in a row before writes and timers get their turn.
 pub(crate) const READS_PER_TURN_MAX: usize = 16;

@@ -2,7 +2,8 @@
 //!
 //! One task drives reading, writing and time in one poll loop, so that a peer that does not read can never keep us from
 //! reading. Before it takes what callers put in, it lets other tasks run once if there is reason to believe that more is
-//! coming; one write then carries many requests.
+//! coming; one write then carries many requests. Answers are delivered in portions: while the callers of one portion make
+//! their next requests, and while the server works on these, the next portion is delivered.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -13,15 +14,19 @@ use std::time::{Duration, Instant};
 use bowline_model::Epoch;
 use bowline_resp::Frame;
 use bowline_rt::time::{now, sleep_until, suspended};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use crate::epoch::{EpochCore, Event};
 use crate::error::Death;
 use crate::handshake::ServerInfo;
-use crate::intake::{Caller, Delivery, Intake};
-use crate::limits::{READS_PER_TURN_MAX, SUSPENSION_MIN};
+use crate::intake::{Caller, Deliveries, Delivery, Intake};
+use crate::limits::{
+    ANSWERS_PER_TURN_MAX, ANSWERS_PER_TURN_MIN, READS_PER_TURN_MAX, SUSPENSION_MIN, TURNS_PER_ROUND,
+};
 use crate::metrics::Metrics;
+use crate::request::Pending;
 
 /// A timer that was armed, and for when.
 type Timer = (Instant, Pin<Box<dyn Future<Output = ()> + Send>>);
@@ -52,6 +57,12 @@ pub(crate) struct Link<S> {
     needs_flush: bool,
     /// Other tasks were given their turn since requests began to wait.
     has_yielded: bool,
+    /// Answers that were read may be left to deliver.
+    has_answers: bool,
+    /// What was taken out of the intake; empty between turns, only its memory is kept.
+    taken: (BytesMut, Vec<Pending<Caller>>),
+    /// What callers are told; empty between turns, too.
+    deliveries: Deliveries,
     ready: Option<ServerInfo>,
 }
 
@@ -74,6 +85,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             timer: None,
             needs_flush: false,
             has_yielded: false,
+            has_answers: false,
+            taken: (BytesMut::new(), Vec::new()),
+            deliveries: Deliveries::default(),
             ready: None,
         }
     }
@@ -102,36 +116,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     /// Does all that can be done now. Ready only with the death of the epoch.
     fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Death> {
-        self.read(context);
         self.take_requests(context);
         self.write(context);
+        self.read(context);
         self.keep_time(context);
         self.count_in_flight(self.core.owed());
         match self.core.death() {
             Some(death) => Poll::Ready(death),
             None => Poll::Pending,
         }
-    }
-
-    fn read(&mut self, context: &mut Context<'_>) {
-        for _ in 0..READS_PER_TURN_MAX {
-            let read = poll_read_buf(Pin::new(&mut self.stream), context, self.core.read_buffer());
-            match read {
-                Poll::Pending => return,
-                Poll::Ready(Ok(0)) => self.core.die(Death::Closed),
-                Poll::Ready(Err(error)) => self.core.die(Death::Read(error.kind())),
-                Poll::Ready(Ok(count)) => {
-                    self.metrics.read_bytes.inc_by(count as u64);
-                    self.core.received(now());
-                    self.deliver();
-                }
-            }
-            if self.core.death().is_some() {
-                return;
-            }
-        }
-        // There is more to read, after the others had their turn.
-        context.waker().wake_by_ref();
     }
 
     fn take_requests(&mut self, context: &Context<'_>) {
@@ -143,8 +136,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             return;
         }
         self.has_yielded = false;
-        let core = &mut self.core;
-        self.intake.take(context, |bytes, requests| core.append(bytes, requests, now()));
+        let (bytes, requests) = &mut self.taken;
+        self.intake.take(context, bytes, requests);
+        self.core.append(bytes, requests, now());
+    }
+
+    fn read(&mut self, context: &mut Context<'_>) {
+        if self.has_answers {
+            self.deliver(context);
+        }
+        let mut reads = 0;
+        // The end of the stream must not be seen before all that came before it was delivered.
+        while !self.has_answers && self.core.death().is_none() {
+            if reads == READS_PER_TURN_MAX {
+                // There is more to read, after the others had their turn.
+                context.waker().wake_by_ref();
+                break;
+            }
+            reads += 1;
+            let read = poll_read_buf(Pin::new(&mut self.stream), context, self.core.read_buffer());
+            match read {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => self.core.die(Death::Closed),
+                Poll::Ready(Err(error)) => self.core.die(Death::Read(error.kind())),
+                Poll::Ready(Ok(count)) => {
+                    self.metrics.read_bytes.inc_by(count as u64);
+                    self.core.received(now());
+                    self.deliver(context);
+                }
+            }
+        }
+        // The introduction answers what it reads.
+        self.write(context);
     }
 
     fn write(&mut self, context: &mut Context<'_>) {
@@ -180,7 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         while self.core.death().is_none() && self.poll_timer(context).is_ready() {
             self.look_for_a_suspension();
             self.core.handle_timeout(now());
-            self.deliver();
+            self.deliver(context);
             self.write(context);
         }
     }
@@ -218,32 +241,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         Poll::Ready(())
     }
 
-    /// Brings what came out of the core to whom it belongs.
-    fn deliver(&mut self) {
+    /// Brings what came out of the core to whom it belongs, up to a portion of answers. If more is left, or if several callers
+    /// were told and are likely to come back, they have their turn first.
+    fn deliver(&mut self, context: &Context<'_>) {
         let now = now();
-        let (mut answers, mut bytes) = (0, 0);
+        let portion = (self.core.owed() / TURNS_PER_ROUND).clamp(ANSWERS_PER_TURN_MIN, ANSWERS_PER_TURN_MAX);
+        self.has_answers = false;
         while let Some(event) = self.core.poll_event(now) {
             match event {
                 Event::Answer { caller, frame, size_bytes } => {
-                    answers += 1;
-                    bytes += size_bytes;
-                    // Who has given up is gone; the answer goes with them.
+                    self.deliveries.free(size_bytes);
                     if let Some(caller) = caller {
-                        drop(caller.send(Delivery::Answer(frame)));
+                        self.deliveries.tell(caller, Delivery::Answer(frame));
                     }
                 }
-                Event::Expired(caller) => drop(caller.send(Delivery::Expired)),
+                Event::Expired(caller) => self.deliveries.tell(caller, Delivery::Expired),
                 Event::Ready(server) => self.ready = Some(server),
-                Event::Push(elements) => {
-                    if let Some(pushes) = &self.pushes {
-                        pushes.push(self.core.id(), elements);
-                    }
-                }
+                Event::Push(elements) => self.push(elements),
+            }
+            if self.deliveries.len() >= portion {
+                self.has_answers = true;
+                break;
             }
         }
-        if answers > 0 {
-            self.intake.free(answers, bytes);
+        let told = self.tell();
+        if self.has_answers || told > 1 {
+            self.has_yielded = true;
+            context.waker().wake_by_ref();
         }
+    }
+
+    /// Answers that came before a push were delivered before it.
+    fn push(&mut self, elements: Vec<Frame>) {
+        self.tell();
+        if let Some(pushes) = &self.pushes {
+            pushes.push(self.core.id(), elements);
+        }
+    }
+
+    fn tell(&mut self) -> usize {
+        if self.deliveries.is_empty() { 0 } else { self.intake.deliver(&mut self.deliveries) }
     }
 }
 
@@ -256,7 +293,8 @@ impl<S> Drop for Link<S> {
             pushes.died(self.core.id());
         }
         for (caller, fate) in self.core.bury() {
-            drop(caller.send(Delivery::Lost(fate, death)));
+            self.deliveries.tell(caller, Delivery::Lost(fate, death));
         }
+        self.intake.deliver(&mut self.deliveries);
     }
 }

@@ -1,20 +1,23 @@
 //! One server, and the connection to it that all callers share.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use bowline_model::Epoch;
 use bowline_rt::task::{self, JoinHandle};
 use bowline_rt::time::{now, timeout};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, watch};
 
 use crate::config::{Config, Settings};
 use crate::connect::{Connect, Dedicate, Dial};
 use crate::dedicated::Dedicated;
 use crate::error::NotSent;
-use crate::intake::{Delivery, Intake};
+use crate::intake::{Answer, Intake};
 use crate::metrics::Metrics;
 use crate::reconnect::{Connection, Reconnect};
 use crate::request::Request;
@@ -24,7 +27,7 @@ pub(crate) struct Sent {
     /// Which connection.
     pub epoch: Epoch,
     /// What becomes of it.
-    pub answer: oneshot::Receiver<Delivery>,
+    pub answer: Answer,
 }
 
 /// One server. The connection to it is made anew for ever; it ends with this value.
@@ -32,6 +35,8 @@ pub(crate) struct Node {
     name: String,
     settings: Settings,
     metrics: Metrics,
+    /// The intake of the living connection, for those who look and for those who wait.
+    live: Arc<ArcSwapOption<Intake>>,
     intake: watch::Receiver<Option<Arc<Intake>>>,
     connection: watch::Receiver<Connection>,
     waiting: Waiting,
@@ -51,8 +56,10 @@ impl Node {
     pub fn start(connect: Connect<impl Dial>) -> Self {
         let (intake_sender, intake) = watch::channel(None);
         let (connection_sender, connection) = watch::channel(Connection::Down { error: None });
+        let live = Arc::new(ArcSwapOption::empty());
         let settings = connect.config.settings;
         Self {
+            live: live.clone(),
             name: connect.target.name(),
             settings,
             metrics: connect.metrics.clone(),
@@ -68,7 +75,7 @@ impl Node {
             places: Arc::new(Semaphore::new(settings.dedicated_max)),
             reconnect: task::spawn(
                 "store-connection",
-                Reconnect { connect, intake: intake_sender, connection: connection_sender }.run(),
+                Reconnect { connect, live, intake: intake_sender, connection: connection_sender }.run(),
             ),
         }
     }
@@ -96,7 +103,7 @@ impl Node {
         started: Instant,
         deadline: Instant,
     ) -> Result<Sent, NotSent> {
-        if let Some(sent) = self.try_send(request, deadline) {
+        if let Some(sent) = self.try_send(request, deadline).await {
             return Ok(sent);
         }
         let _waiting = self.waiting.enter(request.size_bytes(), &self.settings)?;
@@ -134,12 +141,16 @@ impl Node {
         }
     }
 
-    /// The quick way: a connection with room.
-    pub fn try_send(&self, request: &impl Request, deadline: Instant) -> Option<Sent> {
-        let intake = self.intake.borrow();
+    /// The quick way: a connection with room. Waits for nothing.
+    pub async fn try_send(&self, request: &impl Request, deadline: Instant) -> Option<Sent> {
+        poll_fn(|context| Poll::Ready(self.send_now(request, deadline, context.waker()))).await
+    }
+
+    /// `waker` is that of the task that is going to poll the answer.
+    fn send_now(&self, request: &impl Request, deadline: Instant, waker: &Waker) -> Option<Sent> {
+        let intake = self.live.load();
         let intake = intake.as_ref()?;
-        let room = intake.try_room(request)?;
-        let answer = intake.commit(room, request, deadline).ok()?;
+        let answer = intake.try_commit(request, deadline, waker)?;
         Some(Sent { epoch: intake.epoch(), answer })
     }
 

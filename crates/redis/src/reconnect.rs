@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bowline_model::Epoch;
 use bowline_rt::random;
 use bowline_rt::time::{now, sleep};
@@ -38,7 +39,9 @@ pub enum Connection {
 /// The task. Dropping the receivers does not stop it; aborting it does.
 pub(crate) struct Reconnect<D> {
     pub connect: Connect<D>,
-    /// The intake of the living connection.
+    /// The intake of the living connection, for every call to look at.
+    pub live: Arc<ArcSwapOption<Intake>>,
+    /// The same, for those who wait for one.
     pub intake: watch::Sender<Option<Arc<Intake>>>,
     pub connection: watch::Sender<Connection>,
 }
@@ -94,6 +97,7 @@ impl<D: Dial> Reconnect<D> {
         }
         metrics.connected.inc();
         metrics.up.inc();
+        self.live.store(Some(intake.clone()));
         self.intake.send_replace(Some(intake.clone()));
         self.connection.send_replace(Connection::Up { epoch, server });
         let death = tokio::select! {
@@ -107,6 +111,7 @@ impl<D: Dial> Reconnect<D> {
         };
         // Its callers are told before anybody else.
         drop(link);
+        self.live.store(None);
         self.intake.send_replace(None);
         metrics.up.dec();
         metrics.count_death(death);

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::sync::Arc;
 
 use bowline_resp::Frame;
 use bowline_rt::time::{now, sleep};
@@ -25,7 +26,7 @@ use crate::reconnect::Pause;
 pub(crate) async fn renew(
     config: &Config,
     mut version: Option<watch::Receiver<u64>>,
-    intake: &Intake,
+    intake: &Arc<Intake>,
     metrics: &Metrics,
 ) -> Infallible {
     loop {
@@ -58,7 +59,7 @@ pub(crate) async fn changed(version: &mut Option<watch::Receiver<u64>>) {
     }
 }
 
-async fn log_in(config: &Config, intake: &Intake) -> Result<(), String> {
+async fn log_in(config: &Config, intake: &Arc<Intake>) -> Result<(), String> {
     let credentials = config.credentials.ask().await.map_err(|error| error.to_string())?;
     let Credentials::Fixed(login) = credentials else { return Ok(()) };
     let auth = Command::auth(&login);
@@ -68,9 +69,9 @@ async fn log_in(config: &Config, intake: &Intake) -> Result<(), String> {
         pending().await
     };
     match answer.await {
-        Ok(Delivery::Answer(Frame::Error(text))) => Err(without_secret(&text, Some(&login))),
-        Ok(Delivery::Answer(_)) => Ok(()),
-        Ok(Delivery::Expired) => Err("no answer to AUTH in time".to_owned()),
-        Ok(Delivery::Lost(..)) | Err(_) => pending().await,
+        Delivery::Answer(Frame::Error(text)) => Err(without_secret(&text, Some(&login))),
+        Delivery::Answer(_) => Ok(()),
+        Delivery::Expired => Err("no answer to AUTH in time".to_owned()),
+        Delivery::Lost(..) => pending().await,
     }
 }

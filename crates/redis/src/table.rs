@@ -66,7 +66,7 @@ pub enum Arguments {
     /// The first one is a subcommand, and these are refused.
     Subcommand(&'static [(&'static str, Refusal)]),
     /// `BLOCK` before `STREAMS`; the first `skip` arguments are something else.
-    Blockable { skip: u8, refusal: Refusal },
+    Blockable { skip: u8, refusal: &'static Refusal },
     /// The next one is a time of silence, and then nothing.
     FirstIsTime(Unit),
     /// The last one is a time of silence.
@@ -126,7 +126,7 @@ impl Arguments {
             }
             Self::Blockable { skip: 0, refusal } if argument.eq_ignore_ascii_case(b"BLOCK") => {
                 *self = Self::FirstIsTime(Unit::Milliseconds);
-                refused(Some(refusal))
+                refused(Some(*refusal))
             }
             Self::Blockable { .. } => Revealed::default(),
             Self::FirstIsTime(unit) => {
@@ -234,6 +234,9 @@ const fn blocks(command: &'static str) -> Refusal {
     Refusal { command, why: BLOCKS, only_when_shared: true }
 }
 
+const XREAD_BLOCK: &Refusal = &blocks("XREAD BLOCK");
+const XREADGROUP_BLOCK: &Refusal = &blocks("XREADGROUP BLOCK");
+
 const CLIENT: &[(&str, Refusal)] = &[
     ("REPLY", never("CLIENT REPLY", "it changes the number of replies")),
     ("TRACKING", never("CLIENT TRACKING", "it makes the server send what nobody asked for")),
@@ -288,8 +291,8 @@ const fn known(upper: &[u8]) -> Option<Row> {
         | b"RPUSHX" | b"LPUSH" | b"LREM" | b"PUBLISH" => Row::write(Shape::INTEGER),
         b"CLIENT" => Row::with(Arguments::Subcommand(CLIENT)),
         b"SCRIPT" => Row::with(Arguments::Subcommand(SCRIPT)),
-        b"XREAD" => Row::with(Arguments::Blockable { skip: 0, refusal: blocks("XREAD BLOCK") }),
-        b"XREADGROUP" => Row::with(Arguments::Blockable { skip: 3, refusal: blocks("XREADGROUP BLOCK") }),
+        b"XREAD" => Row::with(Arguments::Blockable { skip: 0, refusal: XREAD_BLOCK }),
+        b"XREADGROUP" => Row::with(Arguments::Blockable { skip: 3, refusal: XREADGROUP_BLOCK }),
         _ => return None,
     })
 }

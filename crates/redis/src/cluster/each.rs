@@ -75,8 +75,8 @@ impl Client {
         }
     }
 
-    async fn run_on(&self, command: Command, way: Way) -> Result<Frame, CallError> {
-        let outcome = traced!(&Name(&command), self.run_command(command, || None, way));
+    async fn run_on(&self, mut command: Command, way: Way) -> Result<Frame, CallError> {
+        let outcome = traced!(&Name(&command), self.run_command(&mut command, || None, way));
         self.metrics().count_call(&outcome);
         outcome
     }

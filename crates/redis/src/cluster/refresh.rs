@@ -159,9 +159,9 @@ async fn ask(place: Arc<Place>) -> Result<Layout, String> {
     let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", place.address());
     let sent = place.node(Kind::Primary).send(&batch, started, deadline).await;
     let answer = match sent.map_err(|error| failed(&error))?.answer.await {
-        Ok(Delivery::Answer(answer)) => answer.into_elements().expect("a batch is answered by an array"),
-        Ok(Delivery::Lost(_, death)) => return Err(failed(&death)),
-        Ok(Delivery::Expired) | Err(_) => return Err(failed(&"no answer in time")),
+        Delivery::Answer(answer) => answer.into_elements().expect("a batch is answered by an array"),
+        Delivery::Lost(_, death) => return Err(failed(&death)),
+        Delivery::Expired => return Err(failed(&"no answer in time")),
     };
     let [slots, info] = <[Frame; 2]>::try_from(answer).expect("one answer for each command");
     Layout::read(slots, &info, place.address()).map_err(|error| failed(&error))

@@ -272,7 +272,7 @@ impl Cluster {
         leads_there: impl Fn(&Routes) -> bool,
     ) -> Result<Option<Sent>, NotSent> {
         let node = place.node(kind);
-        if let Some(sent) = node.try_send(request, deadline) {
+        if let Some(sent) = node.try_send(request, deadline).await {
             return Ok(Some(sent));
         }
         if kind == Kind::Replica {

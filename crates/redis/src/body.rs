@@ -1,0 +1,90 @@
+//! Encoded arguments, in place while they are few: most commands are a name and a key, and need no memory of their own.
+
+use std::ops::Deref;
+
+use bowline_resp::encode_bulk;
+use bytes::BytesMut;
+
+use crate::limits::BODY_INLINE_BYTES;
+
+/// Bulk strings, one behind the other.
+#[derive(Clone)]
+pub(crate) enum Body {
+    /// The first `length` bytes count.
+    InPlace {
+        bytes: [u8; BODY_INLINE_BYTES],
+        length: usize,
+    },
+    Spilled(BytesMut),
+}
+
+impl Body {
+    pub const fn new() -> Self {
+        Self::InPlace { bytes: [0; BODY_INLINE_BYTES], length: 0 }
+    }
+
+    /// Appends a bulk string.
+    pub fn push(&mut self, argument: &[u8]) {
+        let (bytes, length) = match self {
+            Self::InPlace { bytes, length } => (bytes, length),
+            Self::Spilled(bytes) => return encode_bulk(argument, bytes),
+        };
+        if let Some(end) = put(&mut bytes[*length..], argument) {
+            *length += end;
+            return;
+        }
+        let mut spilled = BytesMut::with_capacity(2 * BODY_INLINE_BYTES + argument.len());
+        spilled.extend_from_slice(&bytes[..*length]);
+        encode_bulk(argument, &mut spilled);
+        *self = Self::Spilled(spilled);
+    }
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::InPlace { bytes, length } => &bytes[..*length],
+            Self::Spilled(bytes) => bytes,
+        }
+    }
+}
+
+/// Writes a bulk string to the beginning of `room`; `None`, and nothing that counts, if it does not fit. Its length has two digits
+/// at most then.
+fn put(room: &mut [u8], argument: &[u8]) -> Option<usize> {
+    const { assert!(BODY_INLINE_BYTES < 100, "longer lengths would need more digits") }
+    let length = argument.len();
+    if length + b"$00\r\n\r\n".len() > room.len() {
+        return None;
+    }
+    let [tens, ones] = [length / 10, length % 10].map(|digit| b'0' + digit as u8);
+    let header =
+        if length < 10 { &[b'$', ones, b'\r', b'\n'][..] } else { &[b'$', tens, ones, b'\r', b'\n'] };
+    let end = header.len() + length;
+    room[..header.len()].copy_from_slice(header);
+    room[header.len()..end].copy_from_slice(argument);
+    room[end..end + 2].copy_from_slice(b"\r\n");
+    Some(end + 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_the_same_in_place_and_spilled() {
+        for length in 0..2 * BODY_INLINE_BYTES {
+            let argument = vec![b'x'; length];
+            let (mut body, mut expected) = (Body::new(), BytesMut::new());
+            for argument in [b"GET".as_slice(), &argument, b""] {
+                body.push(argument);
+                encode_bulk(argument, &mut expected);
+                assert_eq!(&body[..], &expected[..]);
+            }
+            let is_short = expected.len() < BODY_INLINE_BYTES - 10;
+            assert!(matches!(body, Body::InPlace { .. }) || !is_short, "{length}");
+        }
+    }
+}
