@@ -1,6 +1,8 @@
 //! What stands before every operation (INV-SESS-AUTH): the signature is checked by the head alone, then the body is read
 //! under its bound, then its digest is compared. The nonce is consumed by the operation's own first step in the store.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::Request;
 use bowline_identity::signature::{Keys, RequestParts, Verified, without_default_port};
@@ -10,6 +12,7 @@ use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
+use super::Settings;
 use super::limits::BODY_TIMEOUT;
 use super::problem::{Code, Problem};
 
@@ -21,15 +24,16 @@ pub(super) struct Admitted {
     pub verified: Verified,
 }
 
-/// Lets a request in. `tls`: it came over TLS; `bytes_max`: bound of its body.
+/// Lets a request in. `bytes_max`: bound of its body.
 pub(super) async fn admit(
     keys: &Keys,
-    tls: bool,
+    settings: &Settings,
     request: Request,
     bytes_max: usize,
 ) -> Result<Admitted, Problem> {
     let (parts, body) = request.into_parts();
-    let verified = verify(keys, tls, &parts)?;
+    let verified = verify(keys, settings.tls, &parts)?;
+    may_be_new(&verified, settings.remembers_since)?;
     tracing::Span::current()
         .record("key_id", &*verified.key)
         .record("namespace", verified.namespace.as_str());
@@ -54,6 +58,17 @@ fn verify(keys: &Keys, tls: bool, parts: &Parts) -> Result<Verified, Problem> {
         headers: &parts.headers,
     };
     Ok(keys.verify(&signed, unix_time())?)
+}
+
+/// A store that was born empty cannot know the nonces of before. Signatures tell whole seconds: those of the second in which
+/// it was born are let in, or a client could not begin with its gateway.
+fn may_be_new(verified: &Verified, remembers_since: Option<Duration>) -> Result<(), Problem> {
+    let is_too_old = remembers_since.is_some_and(|since| verified.created.as_secs() < since.as_secs());
+    if is_too_old {
+        let text = "this request may have been made before: it was signed before its nonce could be remembered; sign it again";
+        return Err(Problem::new(Code::Replayed, text));
+    }
+    Ok(())
 }
 
 fn no_body(body: &Body) -> Result<Bytes, Problem> {

@@ -65,6 +65,9 @@ pub struct Settings {
     pub tls: bool,
     /// Longest wait of a request for the store, with all its steps there.
     pub store_deadline: Duration,
+    /// Since when the store remembers nonces, as time since 1970, if it is known to have forgotten those before. What was
+    /// signed in an earlier second may be a replay.
+    pub remembers_since: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -75,6 +78,7 @@ impl Default for Settings {
             lifetime_max: LIFETIME,
             tls: false,
             store_deadline: STORE_DEADLINE,
+            remembers_since: None,
         }
     }
 }

@@ -168,7 +168,7 @@ impl Sessions {
             Operation::ReadMany => BULK_REQUEST_BYTES_MAX,
             Operation::Read | Operation::Look | Operation::Delete | Operation::List => 0,
         };
-        let admitted = admit(self.keys(), self.settings().tls, request, bytes_max).await?;
+        let admitted = admit(self.keys(), self.settings(), request, bytes_max).await?;
         let Admitted { parts, body, verified } = admitted;
         let parameters = Parameters::parse(parts.uri.query(), operation.parameters(), self.settings())?;
         let conditions = Conditions::of(&parts.headers)?;

@@ -1,10 +1,11 @@
 //! The session service of a gateway, with a connection to the store of its own: a slow registry does not delay sessions, nor
 //! sessions the registry. Embedded, it has a store of its own for the same reason, and with a bound to its memory.
 
-use bowline_api::sessions::Sessions;
+use bowline_api::sessions::{Sessions, Settings};
 use bowline_api::{ServeSettings, serve_with};
 use bowline_redis::Client;
 use bowline_rt::task::JoinSet;
+use bowline_rt::time::unix_time;
 use prometheus_client::registry::Registry as Metrics;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +32,10 @@ impl Service {
             }
         };
         let client = Client::start(store.name(&format!("bowline-sessions-{}", plan.gateway)));
-        let service = Sessions::new(client.clone(), sessions.keys.clone(), sessions.settings.clone());
+        // An embedded store begins empty: it knows no nonce of what was signed before.
+        let remembers_since = embedded.is_some().then(unix_time);
+        let settings = Settings { remembers_since, ..sessions.settings.clone() };
+        let service = Sessions::new(client.clone(), sessions.keys.clone(), settings);
         Ok(Self { sessions: service, client, embedded })
     }
 

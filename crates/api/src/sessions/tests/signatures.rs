@@ -145,6 +145,19 @@ async fn nonces_are_remembered_for_as_long_as_a_signature_can_be_believed() {
     assert!((95_000..=100_000).contains(&left), "{left}");
 }
 
+/// A store that was born empty has forgotten who was there before.
+#[tokio::test]
+async fn what_was_signed_before_the_store_was_born_is_refused() {
+    let born = Duration::from_secs(unix_time().as_secs()) + Duration::from_millis(900);
+    let world = World::with(Settings { remembers_since: Some(born), ..settings() }).await;
+    let before = evaluations(&world).await;
+    let signed = |created| put(one("42"), "1").signed(&world.orders, &SignOptions::at(created));
+    world.send(signed(born - Duration::from_secs(1))).await.expect(401, "replayed");
+    assert_eq!(evaluations(&world).await, before, "the store ran something");
+    world.send(signed(born)).await.expect(201, "");
+    world.send(signed(born + Duration::from_secs(1))).await.expect(204, "");
+}
+
 /// As if its body had come so late.
 #[tokio::test]
 async fn what_expired_on_its_way_to_the_store_is_refused() {
