@@ -13,7 +13,6 @@ mod support;
 mod faults;
 mod features;
 mod keys;
-mod shards;
 
 const DEADLINE: Duration = Duration::from_secs(1);
 

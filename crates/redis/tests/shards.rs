@@ -1,11 +1,15 @@
-//! Subscriptions in a cluster: shard channels are followed to their nodes, when slots move and when a node is killed.
+//! Subscriptions in a cluster: shard channels are followed to their nodes, when slots move and when a node is killed. They are
+//! apart from the other tests of clusters, so that they do not run at the same time.
+#![expect(clippy::unwrap_used, reason = "a test; the lint sees tests only where they are marked as such")]
+
+#[path = "support/cluster.rs"]
+mod support;
 
 use bowline_redis::subscriber::{Gap, Item};
-use bowline_redis::{Config, Slot, Subscriber, Subscription, Topic};
+use bowline_redis::{Client, Config, Slot, Subscriber, Subscription, Topic};
 use bowline_rt::time;
 
-use crate::client;
-use crate::support::{RealCluster, wait_for};
+use support::{RealCluster, wait_for};
 
 /// Longest wait for an item: a failover takes its time.
 const PATIENCE: time::Duration = time::Duration::from_secs(30);
@@ -54,7 +58,7 @@ async fn subscribe(subscriber: &Subscriber, topic: Topic) -> Subscription {
 #[tokio::test]
 async fn shard_channels_are_followed_when_slots_move_and_nodes_die() {
     let mut cluster = RealCluster::start().await;
-    let subscriber = client(&cluster).subscriber();
+    let subscriber = Client::start(Config::from_url(&cluster.url()).unwrap()).subscriber();
     let mut ordinary = subscribe(&subscriber, Topic::channel("ordinary")).await;
     let mut shards = Vec::new();
     for third in 0..3 {
@@ -95,14 +99,14 @@ async fn shard_channels_are_followed_when_slots_move_and_nodes_die() {
     assert_eq!(subscriber.metrics().gaps.get(), 3, "nobody else was disturbed");
 }
 
-/// With several nodes named, the death of the first one is no more than a gap.
+/// With several nodes named, a first one that stands still is no more than a gap.
 #[tokio::test]
 async fn another_node_that_was_named_takes_the_place_of_the_first() {
-    let mut cluster = RealCluster::start().await;
+    let cluster = RealCluster::start().await;
     let url = format!("{},{}", cluster.url(), cluster.nodes[1].address());
     let subscriber = Subscriber::start(Config::from_url(&url).unwrap());
     let mut ordinary = subscribe(&subscriber, Topic::channel("ordinary")).await;
-    cluster.nodes[0].kill();
+    cluster.nodes[0].signal("STOP");
     let items = until_established(&mut ordinary).await;
     assert!(matches!(items[..], [Item::Gap(Gap::Lost(_))]), "{items:?}");
     wait_for("a message", || async {
