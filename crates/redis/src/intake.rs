@@ -171,6 +171,9 @@ impl Intake {
 
     /// Puts a request in, if there is room for it now and nobody waits for room already. `waker` is that of the task which is
     /// going to poll the answer, and is woken by it.
+    ///
+    /// The answer must be polled before the poll in which this was called ends: its first poll does not look whether anything
+    /// has come, and relies on the wake-up that is still to be acted on. So nothing may be awaited in between.
     pub fn try_commit(
         self: &Arc<Self>,
         request: &impl Request,
