@@ -77,6 +77,11 @@ impl Batch {
             return Err(refused("it has more commands than one may have"));
         }
         self.commands.iter().try_for_each(|command| check(command, bytes_max))?;
+        self.check_size(bytes_max)
+    }
+
+    /// Whether there can ever be room for it. Waiting for more than there is would keep everybody behind it waiting too.
+    pub(crate) fn check_size(&self, bytes_max: usize) -> Result<(), NotSent> {
         let bytes = self.size_bytes();
         if bytes > bytes_max { Err(NotSent::TooLarge { bytes, bytes_max }) } else { Ok(()) }
     }
@@ -158,9 +163,15 @@ impl Transaction {
         self.commands.commands()
     }
 
-    /// Whether a connection may carry it. What blocks does not block in a transaction, so a shared one may carry that too.
-    pub(crate) fn check(&self, bytes_max: usize) -> Result<(), NotSent> {
-        self.commands.check(bytes_max, Command::check_dedicated)
+    /// Whether a shared connection may carry it. What blocks does not block in a transaction; what changes the connection
+    /// does so beyond the transaction.
+    pub(crate) fn check_shared(&self, bytes_max: usize) -> Result<(), NotSent> {
+        self.commands.check(bytes_max, Command::check_shared_and_queued)
+    }
+
+    /// Whether a connection that one caller has to itself may carry it.
+    pub(crate) fn check_dedicated(&self, bytes_max: usize) -> Result<(), NotSent> {
+        self.commands.check(bytes_max, Command::check_dedicated_and_queued)
     }
 
     /// What the answers mean: `None` if a watched key had changed, so that nothing was run.
@@ -197,9 +208,10 @@ impl Request for Transaction {
         out.extend_from_slice(EXEC);
     }
 
+    /// Where `MULTI` is refused, by a user's rights for one, each command is run by itself and answered as such.
     fn replies(&self) -> Replies {
-        let queued = std::iter::repeat_n(Shape::STATUS, 1 + self.commands.len());
-        Replies::Each(queued.chain([Shape::LIST_OR_NULL]).collect())
+        let queued = self.commands().iter().map(|command| command.shape().or(Shape::STATUS));
+        Replies::Each([Shape::STATUS].into_iter().chain(queued).chain([Shape::LIST_OR_NULL]).collect())
     }
 
     fn is_idempotent(&self) -> bool {
@@ -267,6 +279,14 @@ mod tests {
         let pop = batch(Command::new("BLPOP").args(["a", "1.5"]));
         assert!(!check(&pop, Command::check_shared) && check(&pop, Command::check_dedicated));
         assert_eq!(pop.blocks_for(), Duration::from_millis(1500));
+        let queued = |name| Transaction::new().command(Command::new(name).arg("1"));
+        let queued =
+            |name| (queued(name).check_shared(1000).is_ok(), queued(name).check_dedicated(1000).is_ok());
+        for name in ["SELECT", "READONLY", "READWRITE", "ASKING"] {
+            assert_eq!(queued(name), (false, true), "{name} lasts longer than its transaction");
+        }
+        assert_eq!((queued("WATCH"), queued("UNWATCH")), ((false, false), (false, false)));
+        assert_eq!(queued("BLPOP"), (true, true), "it does not block");
         for never in ["MULTI", "SUBSCRIBE", "HELLO", "MONITOR"] {
             let never = batch(Command::new(never));
             assert!(!check(&never, Command::check_shared) && !check(&never, Command::check_dedicated));

@@ -203,7 +203,7 @@ impl Client {
     /// # Errors
     /// As [`Client::call`], for the transaction as a whole; the errors of commands that ran are among the answers.
     pub async fn transaction(&self, transaction: Transaction) -> Result<Answers, CallError> {
-        transaction.check(self.bytes_max())?;
+        transaction.check_shared(self.bytes_max())?;
         let outcome = traced!(&"transaction", self.run(&transaction));
         self.shared.metrics.count_call(&outcome);
         let outcome = transaction.outcome(outcome?)?;

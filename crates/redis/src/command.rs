@@ -13,7 +13,7 @@ use crate::error::NotSent;
 use crate::keys::{self, Keys};
 use crate::limits::ARGUMENTS_MAX;
 use crate::request::{Replies, Request};
-use crate::table::{Arguments, Refusal, Row, Shape, look_up};
+use crate::table::{Arguments, Reach, Refusal, Row, Shape, look_up};
 
 /// A command with its arguments. Building it encodes it, so that sending it is one copy that cannot fail.
 #[derive(Clone)]
@@ -194,16 +194,27 @@ impl Command {
 
     /// Whether a shared connection may carry this command at all.
     pub(crate) fn check_shared(&self, bytes_max: usize) -> Result<(), NotSent> {
-        match self.refusal.as_deref() {
-            Some(&Refusal { command, why, .. }) => Err(NotSent::Refused { command, why }),
-            None => self.check_size(bytes_max),
-        }
+        self.check(bytes_max, |reach| reach.refuses(true, false))
     }
 
     /// Whether a connection that one caller has to itself may carry this command.
     pub(crate) fn check_dedicated(&self, bytes_max: usize) -> Result<(), NotSent> {
+        self.check(bytes_max, |reach| reach.refuses(false, false))
+    }
+
+    /// Whether it may be part of a transaction on a shared connection.
+    pub(crate) fn check_shared_and_queued(&self, bytes_max: usize) -> Result<(), NotSent> {
+        self.check(bytes_max, |reach| reach.refuses(true, true))
+    }
+
+    /// Whether it may be part of a transaction on a connection that one caller has to itself.
+    pub(crate) fn check_dedicated_and_queued(&self, bytes_max: usize) -> Result<(), NotSent> {
+        self.check(bytes_max, |reach| reach.refuses(false, true))
+    }
+
+    fn check(&self, bytes_max: usize, is_refused: impl Fn(Reach) -> bool) -> Result<(), NotSent> {
         match self.refusal.as_deref() {
-            Some(&Refusal { command, why, only_when_shared: false }) => {
+            Some(&Refusal { command, why, reach }) if is_refused(reach) => {
                 Err(NotSent::Refused { command, why })
             }
             _ => self.check_size(bytes_max),
@@ -289,6 +300,16 @@ mod tests {
         check(Command::new("client").arg("list"), None);
         check(Command::new("XREAD").args(["COUNT", "1", "STREAMS", "block", "0"]), None);
         check(Command::new("XREADGROUP").args(["GROUP", "block", "block", "STREAMS", "s", ">"]), None);
+        check(
+            Command::new("XREADGROUP")
+                .args(["NOACK", "GROUP", "count", "block", "COUNT", "1", "STREAMS", "s", ">"]),
+            None,
+        );
+        let blocks = "it holds up everybody behind it; use a dedicated connection";
+        check(
+            Command::new("XREADGROUP").args(["BLOCK", "0", "GROUP", "g", "c", "STREAMS", "s", ">"]),
+            Some(&refused("XREADGROUP BLOCK", blocks)),
+        );
         check(
             Command::new("Subscribe").arg("channel"),
             Some(&refused("SUBSCRIBE", "its replies are not answers; use a subscriber")),

@@ -106,7 +106,7 @@ impl Dedicated {
     /// # Errors
     /// As [`Dedicated::call`]; the errors of commands that ran are among the answers.
     pub async fn transaction(&mut self, transaction: Transaction) -> Result<Option<Answers>, CallError> {
-        transaction.check(self.settings.in_flight_bytes_max as usize)?;
+        transaction.check_dedicated(self.settings.in_flight_bytes_max as usize)?;
         let outcome = traced!(&"transaction", self.run(&transaction));
         self.metrics.count_call(&outcome);
         transaction.outcome(outcome?)

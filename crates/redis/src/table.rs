@@ -28,7 +28,8 @@ impl Shape {
     /// The replies of `PING` and `ECHO`.
     pub const ECHO: Self = Self::STATUS.or(Self::STRING);
 
-    const fn or(self, other: Self) -> Self {
+    /// What either has.
+    pub const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
@@ -54,8 +55,32 @@ impl Shape {
 pub struct Refusal {
     pub command: &'static str,
     pub why: &'static str,
-    /// A connection that one caller has to itself may carry it.
-    pub only_when_shared: bool,
+    pub reach: Reach,
+}
+
+/// Where a command is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Everywhere.
+    Always,
+    /// On a connection that others share, within a transaction as well: what it does there outlasts that.
+    Shared,
+    /// As `Shared`, and within every transaction.
+    SharedOrQueued,
+    /// On a connection that others share, but not within a transaction, where it does something else.
+    SharedUnlessQueued,
+}
+
+impl Reach {
+    /// Whether it is refused on a connection that others share or not, as part of a transaction or not.
+    pub const fn refuses(self, is_shared: bool, is_queued: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Shared => is_shared,
+            Self::SharedOrQueued => is_shared || is_queued,
+            Self::SharedUnlessQueued => is_shared && !is_queued,
+        }
+    }
 }
 
 /// What the arguments that are still to come may reveal.
@@ -65,7 +90,7 @@ pub enum Arguments {
     Harmless,
     /// The first one is a subcommand, and these are refused.
     Subcommand(&'static [(&'static str, Refusal)]),
-    /// `BLOCK` before `STREAMS`; the first `skip` arguments are something else.
+    /// `BLOCK` before `STREAMS`, among other words in any order; the next `skip` arguments belong to the last of them.
     Blockable { skip: u8, refusal: &'static Refusal },
     /// The next one is a time of silence, and then nothing.
     FirstIsTime(Unit),
@@ -128,7 +153,13 @@ impl Arguments {
                 *self = Self::FirstIsTime(Unit::Milliseconds);
                 refused(Some(*refusal))
             }
-            Self::Blockable { .. } => Revealed::default(),
+            Self::Blockable { refusal, .. } => {
+                let of_its_own = [("GROUP", 2), ("COUNT", 1)];
+                let is_it = |(word, _): &&(&str, u8)| argument.eq_ignore_ascii_case(word.as_bytes());
+                let skip = of_its_own.iter().find(is_it).map_or(0, |(_, skip)| *skip);
+                *self = Self::Blockable { skip, refusal };
+                Revealed::default()
+            }
             Self::FirstIsTime(unit) => {
                 *self = Self::Harmless;
                 unit.read(argument)
@@ -170,44 +201,44 @@ const BLOCKS: &str = "it holds up everybody behind it; use a dedicated connectio
 /// A group of commands that may not use a connection.
 struct Refused {
     why: &'static str,
-    only_when_shared: bool,
+    reach: Reach,
     commands: &'static [&'static str],
 }
 
 const REFUSED: &[Refused] = &[
     Refused {
         why: "its replies are not answers; use a subscriber",
-        only_when_shared: false,
+        reach: Reach::Always,
         commands: &["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"],
     },
     Refused {
         why: "it changes the protocol",
-        only_when_shared: false,
+        reach: Reach::Always,
         commands: &["HELLO", "RESET", "QUIT", "SYNC", "PSYNC", "REPLCONF", "MONITOR"],
     },
     Refused {
         why: "it changes who everybody is; the configuration names the user",
-        only_when_shared: false,
+        reach: Reach::Always,
         commands: &["AUTH"],
     },
     Refused {
         why: "it changes what the commands behind it answer; use a transaction",
-        only_when_shared: false,
+        reach: Reach::Always,
         commands: &["MULTI", "EXEC", "DISCARD"],
     },
     Refused {
         why: "it changes the database of everybody; the URL names the database",
-        only_when_shared: true,
+        reach: Reach::Shared,
         commands: &["SELECT"],
     },
     Refused {
         why: "it changes what everybody's commands do",
-        only_when_shared: true,
+        reach: Reach::Shared,
         commands: &["ASKING", "READONLY", "READWRITE"],
     },
     Refused {
-        why: "everybody's commands would be part of it; use a dedicated connection",
-        only_when_shared: true,
+        why: "everybody's commands would be part of it; use a dedicated connection, before the transaction",
+        reach: Reach::SharedOrQueued,
         commands: &["WATCH", "UNWATCH"],
     },
 ];
@@ -227,11 +258,11 @@ const BLOCKING: &[(&str, Arguments)] = &[
 ];
 
 const fn never(command: &'static str, why: &'static str) -> Refusal {
-    Refusal { command, why, only_when_shared: false }
+    Refusal { command, why, reach: Reach::Always }
 }
 
 const fn blocks(command: &'static str) -> Refusal {
-    Refusal { command, why: BLOCKS, only_when_shared: true }
+    Refusal { command, why: BLOCKS, reach: Reach::SharedUnlessQueued }
 }
 
 const XREAD_BLOCK: &Refusal = &blocks("XREAD BLOCK");
@@ -255,9 +286,9 @@ pub fn look_up(name: &[u8]) -> Row {
 }
 
 fn refused(upper: &[u8]) -> Option<Row> {
-    REFUSED.iter().find_map(|&Refused { why, only_when_shared, commands }| {
+    REFUSED.iter().find_map(|&Refused { why, reach, commands }| {
         let command = commands.iter().find(|command| command.as_bytes() == upper)?;
-        Some(Row { refusal: Some(Refusal { command, why, only_when_shared }), ..Row::UNKNOWN })
+        Some(Row { refusal: Some(Refusal { command, why, reach }), ..Row::UNKNOWN })
     })
 }
 
@@ -292,7 +323,7 @@ const fn known(upper: &[u8]) -> Option<Row> {
         b"CLIENT" => Row::with(Arguments::Subcommand(CLIENT)),
         b"SCRIPT" => Row::with(Arguments::Subcommand(SCRIPT)),
         b"XREAD" => Row::with(Arguments::Blockable { skip: 0, refusal: XREAD_BLOCK }),
-        b"XREADGROUP" => Row::with(Arguments::Blockable { skip: 3, refusal: XREADGROUP_BLOCK }),
+        b"XREADGROUP" => Row::with(Arguments::Blockable { skip: 0, refusal: XREADGROUP_BLOCK }),
         _ => return None,
     })
 }

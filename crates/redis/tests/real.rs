@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bowline_redis::{
-    Batch, CallError, Client, Command, Config, Connection, NotSent, Protocol, QueryError, Script,
-    ServerError, SetOptions, Settings, Transaction, convert,
+    Batch, CallError, Client, Command, Config, Connection, Frame, NotSent, Protocol, QueryError, Script,
+    ServerError, SetOptions, Settings, Transaction, Unknown, convert,
 };
 use bowline_rt::task;
 use bowline_rt::time::{self, timeout};
@@ -206,4 +206,17 @@ async fn answers_are_kept_apart_from_errors() -> Result<(), QueryError> {
     let (n, nonsense): (i64, Result<String, ServerError>) = convert(answers)?;
     assert_eq!((n, nonsense.unwrap_err().code.as_str()), (1, "ERR"));
     Ok(())
+}
+
+/// Without the right to `MULTI` each command is run by itself, which must neither look like a transaction nor cost others
+/// their connection.
+#[tokio::test]
+async fn a_transaction_without_the_right_to_one_is_torn_and_harms_nobody() {
+    let (server, _directory) = server(&[]).await;
+    server.cli(&["ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "-multi"]).await;
+    let client = Client::start(Config::from_url(&format!("redis://u:p@127.0.0.1:{}", server.port)).unwrap());
+    let outcome = client.transaction(Transaction::new().command(incr("n"))).await;
+    assert_eq!(outcome, Err(Unknown::Torn.into()));
+    assert_eq!(client.call(Command::new("GET").arg("n")).await, Ok(Frame::bulk("1")));
+    assert_eq!(client.metrics().connected.get(), 1);
 }
