@@ -128,8 +128,9 @@ impl Cache {
         self.lock().end(read);
     }
 
-    /// Ends a read and keeps its answer, unless the key has changed since it began. `lives_for`: what is left of the key's life.
-    pub fn keep(&self, read: Read, answer: &Frame, lives_for: Option<Duration>, now: Instant) {
+    /// Ends a read and keeps its answer, unless the key has changed since it began. `lives_for`: what is left of the key's life
+    /// from `asked_at` on.
+    pub fn keep(&self, read: Read, answer: &Frame, lives_for: Option<Duration>, asked_at: Instant) {
         let mut state = self.lock();
         let is_current = state.end(&read);
         let bytes = size_bytes(answer) + read.key.len() + read.command.len();
@@ -137,7 +138,7 @@ impl Cache {
             return;
         }
         let lives_for = lives_for.unwrap_or(Duration::MAX).min(self.settings.ttl_max);
-        let Some(until) = now.checked_add(lives_for) else { return };
+        let Some(until) = asked_at.checked_add(lives_for) else { return };
         let Read { key, command, .. } = read;
         let stamp = state.order.entered(key.clone(), command.clone());
         let kept = Kept { frame: detached(answer), until, bytes, stamp };
@@ -154,6 +155,11 @@ impl Cache {
             self.metrics.evicted.inc();
         }
         self.metrics.entries.set(i64::try_from(state.entries).unwrap_or(i64::MAX));
+    }
+
+    /// Nothing that was read until now can be relied on any more.
+    pub fn empty(&self) {
+        self.invalidate(None);
     }
 
     /// A key has changed; `None` is for all of them.

@@ -113,7 +113,8 @@ impl Client {
         Self::start_with(config, dial, to_sentinels)
     }
 
-    pub(crate) fn start_with(config: Config, dial: impl Dial, to_sentinels: impl Dial) -> Self {
+    pub(crate) fn start_with(mut config: Config, dial: impl Dial, to_sentinels: impl Dial) -> Self {
+        config.settings = config.settings.bounded();
         let (settings, metrics) = (config.settings, Metrics::new());
         let cache = config.cache.map(|settings| Arc::new(Cache::new(settings, metrics.cache.clone())));
         let subscribe = {
@@ -145,7 +146,13 @@ impl Client {
                 let open: Open = Arc::new(move |address, kind| {
                     Node::start(connect(Target::Fixed(Address::Host(address.to_owned())), kind.role()))
                 });
-                Servers::Cluster(Cluster::start(config.address, seeds, settings, metrics.clone(), open))
+                Servers::Cluster(Cluster::start(
+                    (config.address, seeds),
+                    settings,
+                    metrics.clone(),
+                    open,
+                    cache.clone(),
+                ))
             }
         };
         Self { shared: Arc::new(Shared { settings, metrics, servers, cache, subscribe }) }
@@ -219,7 +226,7 @@ impl Client {
     /// [`Settings::dedicated_max`] are in use.
     pub async fn dedicated(&self) -> Result<Dedicated, CallError> {
         match &self.shared.servers {
-            Servers::One(node) => Ok(node.dedicated().await?),
+            Servers::One(node) => Ok(node.dedicated(self.shared.settings.call_deadline).await?),
             Servers::Cluster(_) => Err(NotSent::from(RouteError::NoKey).into()),
         }
     }
@@ -231,11 +238,12 @@ impl Client {
     /// As [`Client::dedicated`].
     pub async fn dedicated_for(&self, key: &[u8]) -> Result<Dedicated, CallError> {
         match &self.shared.servers {
-            Servers::One(node) => Ok(node.dedicated().await?),
+            Servers::One(node) => Ok(node.dedicated(self.shared.settings.call_deadline).await?),
             Servers::Cluster(cluster) => {
                 let deadline = now() + self.shared.settings.call_deadline;
                 let owner = cluster.owner(Slot::of(key), deadline).await?;
-                Ok(owner.node(Kind::Primary).dedicated().await?)
+                let limit = deadline.saturating_duration_since(now());
+                Ok(owner.node(Kind::Primary).dedicated(limit).await?)
             }
         }
     }
@@ -369,7 +377,11 @@ impl Client {
         let mut attempts = Attempts::default();
         loop {
             if let Attempt::Answered(frame) = self.attempt(request, started, deadline, &mut attempts).await? {
-                return Ok((frame, attempts.was_asked_for));
+                return match attempts.lost {
+                    // What was refused now may have had its effect before.
+                    Some(death) if has_refusal(&frame) => Err(Unknown::Lost(death).into()),
+                    _ => Ok((frame, attempts.was_asked_for)),
+                };
             }
         }
     }
@@ -434,6 +446,12 @@ impl Client {
     }
 }
 
+/// Whether a command of a batch was refused.
+fn has_refusal(answers: &Frame) -> bool {
+    let Frame::Array(answers) = answers else { return false };
+    answers.iter().any(|answer| matches!(answer, Frame::Error(text) if ServerError::new(text).is_refusal()))
+}
+
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("address", &self.address()).finish_non_exhaustive()
@@ -447,3 +465,7 @@ mod tests;
 #[cfg(test)]
 #[path = "client_login_tests.rs"]
 mod login_tests;
+
+#[cfg(test)]
+#[path = "client_together_tests.rs"]
+mod together_tests;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bowline_identity::tls::Connector;
+use tokio::sync::Semaphore;
 
 use crate::cache::CacheSettings;
 use crate::cluster::ReadFrom;
@@ -28,7 +29,8 @@ pub struct Config {
     pub settings: Settings,
 }
 
-/// Times and bounds; [`limits`](crate::limits) explains each default.
+/// Times and bounds; [`limits`](crate::limits) explains each default. A time of more than a year is a year, and a number that is
+/// larger than can be counted is the largest that can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Time that a call may take in all, unless it says otherwise.
@@ -85,6 +87,25 @@ impl Default for Settings {
             subscription_bytes_max: limits::SUBSCRIPTION_BYTES_MAX,
             reply_bytes_max: limits::REPLY_BYTES_MAX,
             fence: false,
+        }
+    }
+}
+
+impl Settings {
+    /// The same with nothing in it that no clock and no counter can hold.
+    pub(crate) fn bounded(self) -> Self {
+        let time = |time: Duration| time.min(limits::DEADLINE_FAR);
+        let count = |count: usize| count.min(Semaphore::MAX_PERMITS);
+        Self {
+            call_deadline: time(self.call_deadline),
+            connect_timeout: time(self.connect_timeout),
+            handshake_timeout: time(self.handshake_timeout),
+            silence_max: time(self.silence_max),
+            probe_interval: time(self.probe_interval),
+            reconnect_pause_max: time(self.reconnect_pause_max),
+            in_flight_max: count(self.in_flight_max),
+            dedicated_max: count(self.dedicated_max),
+            ..self
         }
     }
 }

@@ -162,7 +162,7 @@ impl<T> EpochCore<T> {
 
     /// As [`EpochCore::new`], with more to say in the introduction.
     pub(crate) fn introduced(id: Epoch, config: &Config, introduction: Introduction, now: Instant) -> Self {
-        let settings = &config.settings;
+        let settings = config.settings.bounded();
         let limits = DecodeLimits { frame_bytes_max: settings.reply_bytes_max, ..DecodeLimits::default() };
         let mut core = Self {
             id,
@@ -449,6 +449,8 @@ impl<T> EpochCore<T> {
             self.die(Death::Handshake);
             return None;
         }
+        // Pushes may come from now on, before the introduction is over.
+        self.protocol = handshake.protocol();
         self.continue_handshake(now)
     }
 
@@ -459,9 +461,7 @@ impl<T> EpochCore<T> {
             self.append_own(&request, Expect::Handshake, now);
             return None;
         }
-        let server = handshake.finish();
-        self.protocol = server.protocol;
-        Some(Event::Ready(server))
+        Some(Event::Ready(handshake.finish()))
     }
 
     /// Appends a request of the epoch's own.

@@ -249,6 +249,11 @@ impl Handshake {
         Ok(())
     }
 
+    /// The dialect that was agreed on so far.
+    pub const fn protocol(&self) -> Protocol {
+        self.server.protocol
+    }
+
     /// With whom the introduction was made.
     pub fn finish(self) -> ServerInfo {
         self.server

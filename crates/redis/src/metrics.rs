@@ -183,3 +183,20 @@ impl Metrics {
         );
     }
 }
+
+/// One more in a gauge, for as long as it lives: who holds it may be dropped at any time.
+#[derive(Debug)]
+pub(crate) struct Held(Gauge);
+
+impl Held {
+    pub fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -121,9 +121,9 @@ impl Node {
         (callers.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed))
     }
 
-    /// A connection that one caller has to itself, within the usual deadline of a call.
-    pub async fn dedicated(&self) -> Result<Dedicated, NotSent> {
-        let limit = self.settings.call_deadline;
+    /// A connection that one caller has to itself, within `limit`.
+    pub async fn dedicated(&self, limit: Duration) -> Result<Dedicated, NotSent> {
+        let started = now();
         let made = timeout(limit, async {
             let place = self.places.clone().acquire_owned().await.expect("the semaphore is never closed");
             self.dedicate.dedicate().await.map(|dedication| (dedication, place))
@@ -132,7 +132,10 @@ impl Node {
             Ok(Ok((dedication, place))) => {
                 Ok(Dedicated::new(dedication, self.settings, self.metrics.clone(), place))
             }
-            Ok(Err(error)) => Err(NotSent::Down { waited: limit, last_error: Some(error.to_string()) }),
+            Ok(Err(error)) => {
+                let waited = now().saturating_duration_since(started);
+                Err(NotSent::Down { waited, last_error: Some(error.to_string()) })
+            }
             Err(_) => Err(NotSent::Down {
                 waited: limit,
                 last_error: (self.places.available_permits() == 0)

@@ -17,6 +17,7 @@ use crate::connect::{Connect, Dial, Established};
 use crate::handshake::{Predecessor, ServerInfo, Tracking};
 use crate::intake::Intake;
 use crate::limits::{CREDENTIALS_PAUSE, RECONNECT_PAUSE_MIN, STABLE_AFTER};
+use crate::metrics::Held;
 use crate::renewal::{changed, renew};
 
 /// Whether there is a connection.
@@ -96,7 +97,7 @@ impl<D: Dial> Reconnect<D> {
             tracing::warn!(%epoch, %address, reason, "the store does not help a client-side cache: every cached call asks it");
         }
         metrics.connected.inc();
-        metrics.up.inc();
+        let up = Held::new(&metrics.up);
         self.live.store(Some(intake.clone()));
         self.intake.send_replace(Some(intake.clone()));
         self.connection.send_replace(Connection::Up { epoch, server });
@@ -113,7 +114,7 @@ impl<D: Dial> Reconnect<D> {
         drop(link);
         self.live.store(None);
         self.intake.send_replace(None);
-        metrics.up.dec();
+        drop(up);
         metrics.count_death(death);
         tracing::warn!(%epoch, %address, error = %Chain(&death), "lost the connection to the store");
         self.connection.send_replace(Connection::Down { error: Some(Chain(&death).to_string()) });

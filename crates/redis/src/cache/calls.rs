@@ -51,23 +51,25 @@ impl Client {
         }
         cache.metrics.misses.inc();
         let mut begun = Begun { cache, read: Some(cache.begin(&key, encoded)) };
+        // What is left of the key's life is counted from before the server was asked.
+        let asked_at = now();
         let deadline = command.deadline_or(self.settings().call_deadline);
+        let tracking = Command::caching().routed_by(&key);
         let life = Command::new("PTTL").arg(&key);
-        let batch = Batch::new().command(Command::caching()).command(command).command(life);
-        let batch = batch.deadline(deadline);
+        let batch = Batch::new().command(tracking).command(command).command(life).deadline(deadline);
+        batch.check_size(self.settings().in_flight_bytes_max as usize)?;
         let (frame, was_asked_for) = traced!(&"cached", self.run_tracked(&batch))?;
         let mut answers = answers(frame).into_iter();
         let (tracked, value, life) = (answers.next(), answers.next(), answers.next());
         let value = value.expect("a batch of three has three answers")?;
-        if !matches!(tracked, Some(Ok(_))) || was_asked_for {
+        let (Some(Ok(_)), Some(Ok(life)), false) = (tracked, life, was_asked_for) else {
             cache.metrics.untracked.inc();
             return Ok(value);
-        }
+        };
         // A key without an end has -1, one that is not there -2.
-        let life = life.and_then(Result::ok).and_then(|life| life.as_integer());
-        let life = life.and_then(|life| u64::try_from(life).ok()).map(Duration::from_millis);
+        let life = life.as_integer().and_then(|life| u64::try_from(life).ok()).map(Duration::from_millis);
         if let Some(read) = begun.read.take() {
-            cache.keep(read, &value, life, now());
+            cache.keep(read, &value, life, asked_at);
         }
         Ok(value)
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bowline_rt::random;
 use tokio::sync::watch;
 
+use crate::cache::Cache;
 use crate::cluster::ReadFrom;
 use crate::cluster::key::Slot;
 use crate::cluster::layout::Layout;
@@ -45,6 +46,18 @@ impl Routes {
     /// Whether anything is known.
     pub const fn is_known(&self) -> bool {
         !self.serving.is_empty()
+    }
+
+    /// Whether a slot that has an owner here has another one there.
+    fn loses_a_slot_to(&self, other: &Self) -> bool {
+        let owner = |routes: &Self, slot: usize| {
+            let shard = (*routes.slots.get(slot)?)?;
+            Some(Arc::as_ptr(&routes.shards[usize::from(shard)].primary))
+        };
+        (0..self.slots.len()).any(|slot| {
+            let before = owner(self, slot);
+            before.is_some() && before != owner(other, slot)
+        })
     }
 
     /// Whether a slot has no owner, or a primary that callers want is not connected.
@@ -105,10 +118,14 @@ pub(crate) struct Directory {
     state: Mutex<State>,
     routes: watch::Sender<Arc<Routes>>,
     open: Open,
+    /// What was read from nodes, for as long as they own the slots of what was read.
+    cache: Option<Arc<Cache>>,
 }
 
 struct State {
     map: Map,
+    /// The routes are those of the map.
+    is_published: bool,
     places: HashMap<String, Known>,
 }
 
@@ -120,9 +137,9 @@ struct Known {
 }
 
 impl Directory {
-    pub fn new(open: Open) -> Self {
-        let state = State { map: Map::new(), places: HashMap::new() };
-        Self { state: Mutex::new(state), routes: watch::Sender::new(Arc::default()), open }
+    pub fn new(open: Open, cache: Option<Arc<Cache>>) -> Self {
+        let state = State { map: Map::new(), is_published: true, places: HashMap::new() };
+        Self { state: Mutex::new(state), routes: watch::Sender::new(Arc::default()), open, cache }
     }
 
     /// What is believed now, and from now on.
@@ -157,7 +174,7 @@ impl Directory {
         let mut state = self.lock();
         let taken = state.map.take(round, answers);
         if taken != Taken::Stale {
-            let State { map, places } = &mut *state;
+            let State { map, places, .. } = &mut *state;
             let on_map: HashSet<&str> = map
                 .shards()
                 .iter()
@@ -168,7 +185,7 @@ impl Directory {
                 known.missing < CLUSTER_LINGER_ROUNDS || Arc::strong_count(&known.place) > 1
             });
         }
-        if taken == Taken::Changed {
+        if taken == Taken::Changed || (taken == Taken::Same && !state.is_published) {
             self.publish(&mut state);
         }
         taken
@@ -176,6 +193,7 @@ impl Directory {
 
     fn publish(&self, state: &mut State) {
         let shards = state.map.shards().to_vec();
+        state.is_published = false;
         let mut place = |address: &String| state.place(address, &self.open);
         let shards = shards.iter().map(|shard| {
             let replicas: Option<Vec<_>> = shard.replicas.iter().map(&mut place).collect();
@@ -189,7 +207,13 @@ impl Directory {
             return;
         };
         let slots = state.map.slots().to_vec();
-        self.routes.send_replace(Arc::new(Routes::new(shards, slots)));
+        state.is_published = true;
+        let before = self.routes.send_replace(Arc::new(Routes::new(shards, slots)));
+        // A former owner may never learn of what is written from now on, and so could not tell of it. Whoever reads from it after
+        // this has begun before, and keeps nothing.
+        if before.loses_a_slot_to(&self.routes.borrow()) {
+            self.cache.iter().for_each(|cache| cache.empty());
+        }
     }
 
     /// Nothing that is done under the lock leaves it half done, so a panic elsewhere in a task does not matter.

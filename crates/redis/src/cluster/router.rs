@@ -10,6 +10,7 @@ use bowline_rt::task::{self, JoinHandle};
 use bowline_rt::time::{now, sleep, timeout};
 use tokio::sync::{Notify, watch};
 
+use crate::cache::Cache;
 use crate::cluster::ReadFrom;
 use crate::cluster::course::{Course, Refusal, Target};
 use crate::cluster::directory::{Directory, Routes};
@@ -77,9 +78,15 @@ impl Way {
 }
 
 impl Cluster {
-    /// Starts to ask the nodes at `seeds` for the layout.
-    pub fn start(name: String, seeds: Vec<String>, settings: Settings, metrics: Metrics, open: Open) -> Self {
-        let directory = Arc::new(Directory::new(open));
+    /// Starts to ask the nodes at `seeds` for the layout. What `cache` keeps is only good while its slots stay where they are.
+    pub fn start(
+        (name, seeds): (String, Vec<String>),
+        settings: Settings,
+        metrics: Metrics,
+        open: Open,
+        cache: Option<Arc<Cache>>,
+    ) -> Self {
+        let directory = Arc::new(Directory::new(open, cache));
         let doubt = Arc::new(Notify::new());
         let (sender, connection) = watch::channel(Connection::Down { error: None });
         let refresh = Refresh {

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use bowline_resp::Frame;
 use bowline_rt::task;
-use bowline_rt::time::{now, timeout};
+use bowline_rt::time::{now, sleep, timeout};
 
 use crate::batch::{Batch, Transaction};
+use crate::cache::CacheSettings;
 use crate::cluster::key::Slot;
 use crate::cluster::{ReadFrom, RouteError};
 use crate::command::Command;
+use crate::config::Config;
 use crate::error::{CallError, NotSent, Unknown};
+use crate::limits::CLUSTER_REFRESH_PERIOD;
 
 #[path = "world_tests.rs"]
 mod world;
@@ -244,7 +247,7 @@ async fn connections_end_when_their_node_leaves_the_map() {
     let started = now();
     while world.connections("b:2") + world.connections("a:1") > 0 || world.connections("c:3") != 1 {
         assert!(now() - started < Duration::from_secs(60), "they do not end");
-        bowline_rt::time::sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(100)).await;
     }
     in_time(client.call(set())).await.unwrap();
 }
@@ -266,7 +269,7 @@ async fn everything_ends_with_the_last_clone() {
     let connections = || ["a:1", "b:2", "r:9"].map(|address| world.connections(address));
     let ended = async {
         while connections() != [0; 3] {
-            bowline_rt::time::sleep(Duration::from_millis(1)).await;
+            sleep(Duration::from_millis(1)).await;
         }
     };
     timeout(Duration::from_millis(10), ended).await.expect("all connections end");
@@ -283,7 +286,7 @@ async fn replicas_are_read_when_they_are_there_and_the_primary_otherwise() {
     assert_eq!(world.asked(), ["a:1 TYPE k"], "the replica cannot be reached");
     world.node("r:9", ok);
     while in_time(client.call(get())).await.is_ok() && world.asked() != ["r:9 TYPE k"] {
-        bowline_rt::time::sleep(Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(10)).await;
     }
     in_time(client.call(set().read_from(ReadFrom::PreferReplica))).await.unwrap();
     assert_eq!(world.asked(), ["a:1 SET k v"]);
@@ -292,4 +295,36 @@ async fn replicas_are_read_when_they_are_there_and_the_primary_otherwise() {
         in_time(client.call(get())).await.unwrap();
         assert_eq!(world.asked(), ["r:9 TYPE k", "a:1 TYPE k"], "{refusal}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_from_a_former_owner_is_not_kept() {
+    let world = World::default();
+    let node = |value: &'static str| {
+        move |words: &str| match words {
+            "GET k" => Some(Frame::bulk(value)),
+            "PTTL k" => Some(Frame::Integer(-1)),
+            "CLIENT CACHING YES" => Some(Frame::ok()),
+            _ => Some(Frame::Simple("PONG".into())),
+        }
+    };
+    world.layout(1, &["a:1"]);
+    world.node("a:1", node("old"));
+    world.node("b:2", node("new"));
+    let config = Config::from_url("redis-cluster://a:1").unwrap();
+    let client = world.client_with(config.client_side_cache(CacheSettings::default()));
+    let get = || client.call_cached(Command::new("GET").arg("k"));
+    for _ in 0..3 {
+        assert_eq!(in_time(get()).await, Ok(Frame::bulk("old")));
+    }
+    assert_eq!(world.asked(), ["a:1 CLIENT CACHING YES", "a:1 GET k", "a:1 PTTL k"]);
+    // The node at a:1 lives and never says that the key has changed: it has become a replica that nobody tells anything.
+    world.layout(2, &["b:2", "a:1"]);
+    let moved = async {
+        while get().await != Ok(Frame::bulk("new")) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let found = timeout(2 * CLUSTER_REFRESH_PERIOD, moved).await;
+    assert!(found.is_ok(), "the next refresh tells of it");
 }

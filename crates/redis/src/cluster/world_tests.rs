@@ -81,7 +81,10 @@ impl World {
     }
 
     pub fn client(&self) -> Client {
-        let mut config = Config::from_url("redis-cluster://a:1").unwrap();
+        self.client_with(Config::from_url("redis-cluster://a:1").unwrap())
+    }
+
+    pub fn client_with(&self, mut config: Config) -> Client {
         config.settings.call_deadline = DEADLINE;
         Client::start_with(config, self.clone(), self.clone())
     }
@@ -130,6 +133,7 @@ impl World {
                 ]));
             }
             "INFO server" => return Some(Frame::bulk("run_id:1\r\n")),
+            "CLIENT TRACKING ON OPTIN" => return Some(Frame::ok()),
             "CLIENT KILL ID 1" => return Some(Frame::Integer(0)),
             "READONLY" => return Some(Frame::ok()),
             "CLUSTER SLOTS" => return Some(Frame::Array(slots.clone())),

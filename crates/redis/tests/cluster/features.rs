@@ -1,6 +1,8 @@
 //! What a client of a cluster can do beside commands with one key.
 
-use bowline_redis::{Batch, CallError, Client, Command, Frame, NotSent, ReadFrom, RouteError, Script};
+use bowline_redis::{
+    Batch, CacheSettings, CallError, Client, Command, Config, Frame, NotSent, ReadFrom, RouteError, Script,
+};
 
 use crate::client;
 use crate::support::{RealCluster, Server, wait_for};
@@ -51,6 +53,22 @@ async fn what_a_client_of_a_cluster_can_do() {
     let popped = dedicated.call(Command::new("BLPOP").args(["list", "1"])).await.unwrap();
     assert_eq!(popped, Frame::Array(vec![Frame::bulk("list"), Frame::bulk("x")]));
     check_replica_reads(&cluster, &client).await;
+    check_cached_reads(&cluster).await;
+}
+
+/// Each node tracks the keys that are read from it.
+async fn check_cached_reads(cluster: &RealCluster) {
+    let config = Config::from_url(&cluster.url()).unwrap().client_side_cache(CacheSettings::default());
+    let (reader, writer) = (Client::start(config), client(cluster));
+    for key in ["key:1", "key:2", "key:3", "key:4"] {
+        let get = || reader.call_cached(Command::new("GET").arg(key));
+        let value = Frame::bulk(format!("{key}=1"));
+        assert_eq!((get().await, get().await), (Ok(value.clone()), Ok(value)));
+        writer.call(Command::new("SET").args([key, "2"])).await.unwrap();
+        wait_for("the new value", || async { (get().await == Ok(Frame::bulk("2"))).then_some(()) }).await;
+    }
+    assert_eq!(reader.metrics().cache.untracked.get(), 0);
+    assert!(reader.metrics().cache.hits.get() >= 4);
 }
 
 /// Reads reach replicas once they are connected, and the primary before.
