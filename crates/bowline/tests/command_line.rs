@@ -259,7 +259,7 @@ fn dev_prints_a_line_that_works_and_stops_when_its_terminal_is_gone() {
 }
 
 /// `bowline forward demo --stdio` and its standard input, into which a request was written.
-fn forward(gateway: &str, request: &str) -> (Running, std::process::ChildStdin) {
+fn forward(gateway: &str, path: &str) -> (Running, std::process::ChildStdin) {
     use std::io::Write as _;
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_bowline"));
@@ -268,7 +268,7 @@ fn forward(gateway: &str, request: &str) -> (Running, std::process::ChildStdin) 
     let mut forward =
         Running(command.stderr(std::process::Stdio::null()).spawn().expect("the program starts"));
     let mut input = forward.0.stdin.take().expect("piped");
-    input.write_all(request.as_bytes()).expect("written");
+    write!(input, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("written");
     (forward, input)
 }
 
@@ -276,7 +276,7 @@ fn forward(gateway: &str, request: &str) -> (Running, std::process::ChildStdin) 
 fn a_service_that_ends_ends_the_forward(gateway: &str) {
     use std::io::Read as _;
 
-    let (mut forward, input) = forward(gateway, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let (mut forward, input) = forward(gateway, "/");
     let mut answer = String::new();
     forward.0.stdout.take().expect("piped").read_to_string(&mut answer).expect("an answer");
     assert!(answer.contains("Hello from behind the agent dev-agent"), "{answer}");
@@ -288,9 +288,7 @@ fn a_service_that_ends_ends_the_forward(gateway: &str) {
 fn a_stream_that_is_cut_is_no_success(gateway: &str, signal: rustix::process::Signal) {
     use std::io::BufRead as _;
 
-    // The answer lasts for as long as the body of the request, which has no end.
-    let request = "POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n";
-    let (mut forward, input) = forward(gateway, request);
+    let (mut forward, input) = forward(gateway, "/stream");
     let mut answer = std::io::BufReader::new(forward.0.stdout.take().expect("piped")).lines();
     assert!(answer.next().expect("a line").expect("text").contains("200"));
     forward.signal(signal);
