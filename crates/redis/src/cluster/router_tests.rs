@@ -58,7 +58,9 @@ async fn nodes_that_do_not_agree_cannot_keep_a_call_beyond_its_deadline_nor_busy
     world.node("b:2", |_| Some(redirect("MOVED", "a:1")));
     let client = world.client();
     let error = in_time(client.call(set())).await.unwrap_err();
-    assert!(matches!(&error, CallError::Server(error) if error.code == "MOVED"), "{error}");
+    // The deadline may also come while a node that had been forgotten is connected to again.
+    let is_moved = matches!(&error, CallError::Server(error) if error.code == "MOVED");
+    assert!(is_moved || matches!(error, CallError::NotSent(_)), "{error}");
     assert!(error.had_no_effect());
     let asked = world.asked().len();
     assert!((4..64).contains(&asked), "{asked}");
