@@ -19,6 +19,15 @@ pub const BODY_BYTES: usize = 1024;
 /// Connections of the HTTP load.
 pub const HTTP_CONNECTIONS: usize = 64;
 
+/// Longest answer of a service that is asked by HTTP, with its head.
+pub const ANSWER_BYTES_MAX: usize = 16 * 1024;
+
+/// Sessions of the session benchmark.
+pub const SESSIONS: usize = 1_000;
+
+/// How long its signatures are valid: they are made before the clock runs.
+pub const SIGNED_FOR: Duration = Duration::from_secs(120);
+
 /// Agents of the memory benchmark.
 pub const AGENTS: usize = 1_000;
 
@@ -70,6 +79,14 @@ impl Effort {
         match self {
             Self::Quick => (Duration::from_millis(150), Duration::from_millis(500)),
             Self::Full => (Duration::from_millis(500), Duration::from_secs(2)),
+        }
+    }
+
+    /// Requests of one sample of the session service.
+    pub const fn session_requests(self) -> usize {
+        match self {
+            Self::Quick => 4_000,
+            Self::Full => 30_000,
         }
     }
 

@@ -7,15 +7,18 @@
 //! - [`tunnel`]: throughput and requests/s through gateway and agent, beside the direct connection and `rathole`.
 //! - [`memory`]: what an idle agent costs a gateway.
 //! - [`driver`]: the Redis driver beside three others, on one connection.
+//! - [`sessions`]: the session service beside itself without signatures.
 //! - [`store`]: `bowline store` beside `redis-server`, by `redis-benchmark`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
 
 mod driver;
+mod http;
 mod limits;
 mod memory;
 mod program;
 mod report;
+mod sessions;
 mod store;
 mod tunnel;
 
@@ -30,7 +33,7 @@ use report::Report;
 #[derive(Debug, Parser)]
 #[command(name = "bowline-bench", bin_name = "cargo xtask bench")]
 struct Arguments {
-    /// `tunnel`, `memory`, `store` or `driver`; without a name all of them.
+    /// `tunnel`, `memory`, `store`, `driver` or `sessions`; without a name all of them.
     name: Option<String>,
     /// At most a minute a name; the figures scatter more.
     #[arg(long)]
@@ -55,7 +58,7 @@ pub enum Effort {
     Full,
 }
 
-const NAMES: [&str; 4] = ["tunnel", "memory", "store", "driver"];
+const NAMES: [&str; 5] = ["tunnel", "memory", "store", "driver", "sessions"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -90,6 +93,7 @@ async fn measure(name: &str, effort: Effort) -> Result<Report> {
         "tunnel" => tunnel::measure(effort).await,
         "memory" => memory::measure(effort).await,
         "driver" => driver::measure(effort).await,
+        "sessions" => sessions::measure(effort).await,
         _ => store::measure(effort).await,
     }
 }

@@ -57,10 +57,13 @@ pub struct Incident {
 const DRIVER_BUILD: [&str; 6] =
     ["build", "--quiet", "--profile", "driver", "--package", "bowline-bench-driver"];
 
+/// Builds the session service that can also be asked without signatures.
+const SESSIONS_BUILD: [&str; 5] = ["build", "--quiet", "--release", "--package", "bowline-bench-sessions"];
+
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// `tunnel`, `memory`, `store` or `driver`.
+    /// `tunnel`, `memory`, `store`, `driver` or `sessions`.
     name: Option<String>,
     /// At most a minute a name, for a first look; the figures scatter more.
     #[arg(long)]
@@ -154,11 +157,15 @@ fn live(number: Option<u8>, seconds: u64) -> Result<()> {
 /// The build or the measurement failed.
 pub fn bench(arguments: &Bench) -> Result<()> {
     run(cargo("").args(["build", "--quiet", "--release", "--package", "bowline"]))?;
-    if arguments.name.as_deref().is_none_or(|name| name == "tunnel") {
+    let measures = |name: &str| arguments.name.as_deref().is_none_or(|wanted| wanted == name);
+    if measures("tunnel") {
         tools::install_rathole();
     }
-    if arguments.name.as_deref().is_none_or(|name| name == "driver") {
+    if measures("driver") {
         run(cargo_sharing_target("bench").args(DRIVER_BUILD))?;
+    }
+    if measures("sessions") {
+        run(cargo_sharing_target("bench").args(SESSIONS_BUILD))?;
     }
     let mut command = cargo_sharing_target("bench");
     command.args(["run", "--quiet", "--release", "--"]);

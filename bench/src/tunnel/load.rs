@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bowline_rt::net::{self, TcpStream};
@@ -11,7 +11,8 @@ use bowline_rt::{task, time};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::service::{DOWN, Services, UP};
-use crate::limits::{BODY_BYTES, CHUNK_BYTES, READY_MAX, WARM_UP};
+use crate::http::{Connection, Figures};
+use crate::limits::{CHUNK_BYTES, READY_MAX, WARM_UP};
 
 /// Which way the bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,30 +85,16 @@ async fn send(mut stream: TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// What the HTTP load saw.
-#[derive(Debug, Clone, Copy)]
-pub struct HttpFigures {
-    /// Answers per second.
-    pub rate: f64,
-    /// Half of the answers took no longer.
-    pub p50: Duration,
-    /// All but one of a hundred took no longer.
-    pub p99: Duration,
-    /// Requests that failed.
-    pub errors: u64,
-}
-
-/// Requests over `connections` connections, each of which asks again as soon as it is answered.
+/// Requests over `connections` connections, each of which asks again as soon as it is answered, and how many of them failed.
 ///
 /// # Errors
 /// A connection cannot be opened, or nothing is answered.
-pub async fn http(address: SocketAddr, connections: usize, span: Duration) -> Result<HttpFigures> {
+pub async fn http(address: SocketAddr, connections: usize, span: Duration) -> Result<(Figures, u64)> {
     let counting = Arc::new(AtomicBool::new(false));
     let stop = Arc::new(AtomicBool::new(false));
     let mut tasks = task::JoinSet::new();
     for _ in 0..connections {
-        let stream = net::connect(address, READY_MAX).await.context("no connection for the load")?;
-        tasks.spawn(ask(stream, counting.clone(), stop.clone()));
+        tasks.spawn(ask(Connection::open(address).await?, counting.clone(), stop.clone()));
     }
     time::sleep(WARM_UP).await;
     counting.store(true, Ordering::Relaxed);
@@ -120,54 +107,26 @@ pub async fn http(address: SocketAddr, connections: usize, span: Duration) -> Re
         latencies.extend(taken);
         errors += u64::from(failed);
     }
-    ensure!(!latencies.is_empty(), "nothing was answered through {address}");
-    latencies.sort_unstable();
-    let quantile = |percent: usize| latencies[(latencies.len() - 1) * percent / 100];
-    let rate = latencies.len() as f64 / elapsed.as_secs_f64();
-    Ok(HttpFigures { rate, p50: quantile(50), p99: quantile(99), errors })
+    Ok((Figures::of(latencies, elapsed).with_context(|| format!("through {address}"))?, errors))
 }
 
 /// How long each answer took, and whether the connection failed.
 async fn ask(
-    mut stream: TcpStream,
+    mut connection: Connection,
     counting: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
 ) -> (Vec<Duration>, bool) {
     let mut latencies = Vec::new();
-    let mut buffer = vec![0; 16 * 1024];
     while !stop.load(Ordering::Relaxed) {
         let start = time::now();
-        let answered = time::timeout(READY_MAX, exchange(&mut stream, &mut buffer)).await;
+        let request = b"GET / HTTP/1.1\r\nHost: web.svc.bowline\r\n\r\n";
+        let answered = time::timeout(READY_MAX, connection.exchange(request)).await;
         if !matches!(answered, Ok(Ok(()))) {
             return (latencies, true);
         }
-        note(&mut latencies, &counting, start);
+        if counting.load(Ordering::Relaxed) {
+            latencies.push(start.elapsed());
+        }
     }
     (latencies, false)
-}
-
-fn note(latencies: &mut Vec<Duration>, counting: &AtomicBool, start: Instant) {
-    if counting.load(Ordering::Relaxed) {
-        latencies.push(start.elapsed());
-    }
-}
-
-async fn exchange(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<()> {
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: web.svc.bowline\r\n\r\n").await?;
-    let mut filled = 0;
-    let body_start = loop {
-        let count = stream.read(&mut buffer[filled..]).await?;
-        ensure!(count > 0, "closed");
-        filled += count;
-        if let Some(end) = memchr::memmem::find(&buffer[..filled], b"\r\n\r\n") {
-            break end + 4;
-        }
-    };
-    ensure!(buffer.starts_with(b"HTTP/1.1 200"), "not served");
-    while filled < body_start + BODY_BYTES {
-        let count = stream.read(&mut buffer[filled..]).await?;
-        ensure!(count > 0, "closed");
-        filled += count;
-    }
-    Ok(())
 }

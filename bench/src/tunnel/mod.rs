@@ -12,9 +12,10 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::Effort;
+use crate::http::Figures;
 use crate::limits::HTTP_CONNECTIONS;
 use crate::report::{Better, OURS, Report};
-use load::{Direction, HttpFigures};
+use load::Direction;
 use service::Services;
 use subject::{Security, Subject};
 
@@ -67,24 +68,29 @@ async fn measure_subject(
         }
     }
     let http = load::http(subject.http, HTTP_CONNECTIONS, span).await?;
-    add_http(report, &format!("{security}, http"), subject, &http)?;
+    add_http(report, &format!("{security}, http"), subject, http)?;
     // rathole and the direct connection know nothing of HTTP, so this is the same job; ours goes by the entry for TCP.
     let raw = match subject.http_as_tcp {
         Some(address) => load::http(address, HTTP_CONNECTIONS, span).await?,
         None => http,
     };
-    add_http(report, &format!("{security}, http as raw tcp"), subject, &raw)
+    add_http(report, &format!("{security}, http as raw tcp"), subject, raw)
 }
 
-fn add_http(report: &mut Report, figure: &str, subject: &Subject, figures: &HttpFigures) -> Result<()> {
+fn add_http(
+    report: &mut Report,
+    figure: &str,
+    subject: &Subject,
+    (figures, errors): (Figures, u64),
+) -> Result<()> {
     let mut add = |what: &str, unit, better, sample| {
         report.add(&format!("{figure}, {what}"), unit, better, subject.name, sample);
     };
     add("requests", "requests/s", Better::Higher, figures.rate);
     add("p50", "ms", Better::Lower, figures.p50.as_secs_f64() * 1_000.0);
     add("p99", "ms", Better::Lower, figures.p99.as_secs_f64() * 1_000.0);
-    if subject.name == OURS && figures.errors > 0 {
-        bail!("{} HTTP requests through {OURS} failed", figures.errors);
+    if subject.name == OURS && errors > 0 {
+        bail!("{errors} HTTP requests through {OURS} failed");
     }
     Ok(())
 }

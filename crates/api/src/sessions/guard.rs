@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
+#[cfg(feature = "unguarded")]
+use bowline_identity::signature::Namespace;
 use bowline_identity::signature::{Keys, RequestParts, Verified, without_default_port};
 use bowline_rt::time::{timeout, unix_time};
 use bytes::Bytes;
@@ -15,34 +17,54 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use super::Settings;
 use super::limits::BODY_TIMEOUT;
 use super::problem::{Code, Problem};
+use super::store::Caller;
 
 /// A request that is what its signer sent.
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub parts: Parts,
     pub body: Bytes,
-    pub verified: Verified,
+    pub caller: Caller,
 }
 
-/// Lets a request in. `bytes_max`: bound of its body.
-pub(super) async fn admit(
-    keys: &Keys,
-    settings: &Settings,
-    request: Request,
-    bytes_max: usize,
-) -> Result<Admitted, Problem> {
-    let (parts, body) = request.into_parts();
-    let verified = verify(keys, settings.tls, &parts)?;
-    may_be_new(&verified, settings.remembers_since)?;
-    tracing::Span::current()
-        .record("key_id", &*verified.key)
-        .record("namespace", verified.namespace.as_str());
-    let body = match bytes_max {
-        0 => no_body(&body)?,
-        bytes_max => read(&parts, body, bytes_max).await?,
-    };
-    verified.check_body(&body)?;
-    Ok(Admitted { parts, body, verified })
+/// Whom to let in.
+#[derive(Debug)]
+pub(super) enum Guard {
+    /// Who signs with one of these keys.
+    Keys(Keys),
+    /// Everybody, into one namespace.
+    #[cfg(feature = "unguarded")]
+    Absent(Namespace),
+}
+
+impl Guard {
+    /// Lets a request in. `bytes_max`: bound of its body.
+    pub async fn admit(
+        &self,
+        settings: &Settings,
+        request: Request,
+        bytes_max: usize,
+    ) -> Result<Admitted, Problem> {
+        let (parts, body) = request.into_parts();
+        match self {
+            Self::Keys(keys) => {
+                let verified = verify(keys, settings.tls, &parts)?;
+                may_be_new(&verified, settings.remembers_since)?;
+                tracing::Span::current()
+                    .record("key_id", &*verified.key)
+                    .record("namespace", verified.namespace.as_str());
+                let body = bounded(&parts, body, bytes_max).await?;
+                verified.check_body(&body)?;
+                Ok(Admitted { parts, body, caller: Caller::new(&verified, settings.store_deadline) })
+            }
+            #[cfg(feature = "unguarded")]
+            Self::Absent(namespace) => {
+                let body = bounded(&parts, body, bytes_max).await?;
+                let caller = Caller::unsigned(namespace.clone(), settings.store_deadline);
+                Ok(Admitted { parts, body, caller })
+            }
+        }
+    }
 }
 
 fn verify(keys: &Keys, tls: bool, parts: &Parts) -> Result<Verified, Problem> {
@@ -69,6 +91,13 @@ fn may_be_new(verified: &Verified, remembers_since: Option<Duration>) -> Result<
         return Err(Problem::new(Code::Replayed, text));
     }
     Ok(())
+}
+
+async fn bounded(parts: &Parts, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    match bytes_max {
+        0 => no_body(&body),
+        bytes_max => read(parts, body, bytes_max).await,
+    }
 }
 
 fn no_body(body: &Body) -> Result<Bytes, Problem> {

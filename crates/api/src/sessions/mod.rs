@@ -42,9 +42,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use bowline_identity::signature::Keys;
+#[cfg(feature = "unguarded")]
+use bowline_identity::signature::Namespace;
 use bowline_redis::Client;
 use prometheus_client::registry::Registry;
 
+use self::guard::Guard;
 use self::limits::{LIFETIME, STORE_DEADLINE, TTL, VALUE_BYTES};
 use self::metrics::Metrics;
 use self::store::Store;
@@ -89,7 +92,7 @@ pub struct Sessions(Arc<Inner>);
 
 struct Inner {
     store: Store,
-    keys: Keys,
+    guard: Guard,
     settings: Settings,
     metrics: Metrics,
 }
@@ -98,8 +101,20 @@ impl Sessions {
     /// A service that keeps sessions behind `client` and lets in who signs with one of `keys`.
     #[must_use]
     pub fn new(client: Client, keys: Keys, settings: Settings) -> Self {
+        Self::guarded(client, Guard::Keys(keys), settings)
+    }
+
+    /// The service as it would be without signatures, nonces and digests: whoever asks has `namespace`. It exists to measure
+    /// what they cost; no program that serves anybody is built with this feature.
+    #[cfg(feature = "unguarded")]
+    #[must_use]
+    pub fn unguarded(client: Client, namespace: Namespace, settings: Settings) -> Self {
+        Self::guarded(client, Guard::Absent(namespace), settings)
+    }
+
+    fn guarded(client: Client, guard: Guard, settings: Settings) -> Self {
         let store = Store::new(client);
-        Self(Arc::new(Inner { store, keys, settings, metrics: Metrics::new() }))
+        Self(Arc::new(Inner { store, guard, settings, metrics: Metrics::new() }))
     }
 
     /// Its routes.
@@ -120,8 +135,8 @@ impl Sessions {
         &self.0.store
     }
 
-    fn keys(&self) -> &Keys {
-        &self.0.keys
+    fn guard(&self) -> &Guard {
+        &self.0.guard
     }
 
     fn settings(&self) -> &Settings {

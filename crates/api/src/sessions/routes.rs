@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 
 use super::change::{Edit, State};
 use super::conditions::{Conditions, entity_tag};
-use super::guard::{Admitted, admit};
+use super::guard::Admitted;
 use super::index::Index;
 use super::instant::rfc3339;
 use super::key::SessionKey;
@@ -168,11 +168,10 @@ impl Sessions {
             Operation::ReadMany => BULK_REQUEST_BYTES_MAX,
             Operation::Read | Operation::Look | Operation::Delete | Operation::List => 0,
         };
-        let admitted = admit(self.keys(), self.settings(), request, bytes_max).await?;
-        let Admitted { parts, body, verified } = admitted;
+        let Admitted { parts, body, caller } =
+            self.guard().admit(self.settings(), request, bytes_max).await?;
         let parameters = Parameters::parse(parts.uri.query(), operation.parameters(), self.settings())?;
         let conditions = Conditions::of(&parts.headers)?;
-        let caller = Caller::new(&verified, self.settings().store_deadline);
         let key = || {
             SessionKey::from_path(key)
                 .map_err(|error| Problem::new(Code::KeyInvalid, format!("the key of a session: {error}")))

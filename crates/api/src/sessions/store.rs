@@ -35,17 +35,24 @@ pub(super) enum Failure {
 #[derive(Debug)]
 pub(super) struct Caller {
     pub namespace: Namespace,
+    /// `None` only where nobody has to sign.
+    nonce: Option<Nonce>,
+    /// Whether a step has taken the nonce along. Steps beside each other come after that.
+    has_stepped: AtomicBool,
+    /// All steps end before this.
+    deadline: Instant,
+}
+
+/// What makes a signed request different from a replay of it.
+#[derive(Debug)]
+struct Nonce {
     key: String,
     nonce: String,
     remember_ms: u64,
-    /// Tells this request from a replay of it.
+    /// Who consumes it.
     consumer: String,
-    /// Whether a step has taken the nonce along. Steps beside each other come after that.
-    has_stepped: AtomicBool,
     /// When the signature expires, by this host's wall clock.
     expires: Duration,
-    /// All steps end before this.
-    deadline: Instant,
 }
 
 /// A session that is there.
@@ -159,21 +166,19 @@ impl Caller {
     /// `store_deadline`: of all steps together.
     pub fn new(verified: &Verified, store_deadline: Duration) -> Self {
         let left = verified.remember_until.saturating_sub(unix_time());
-        Self {
-            namespace: verified.namespace.clone(),
+        let nonce = Nonce {
             key: verified.key.to_string(),
             nonce: verified.nonce.clone(),
             remember_ms: milliseconds(left + NONCE_MARGIN),
             consumer: format!("{:032x}", bowline_rt::random::bits128()),
-            has_stepped: AtomicBool::new(false),
             expires: verified.expires,
-            deadline: now() + store_deadline,
-        }
+        };
+        Self { nonce: Some(nonce), ..Self::unsigned(verified.namespace.clone(), store_deadline) }
     }
 
-    /// A tag for a nonce that no session or owner goes with.
-    fn own_tag(&self) -> String {
-        format!("session-nonce:{}:{}", self.key, self.nonce)
+    /// Who asks without a signature, where nobody has to sign.
+    pub fn unsigned(namespace: Namespace, store_deadline: Duration) -> Self {
+        Self { namespace, nonce: None, has_stepped: AtomicBool::new(false), deadline: now() + store_deadline }
     }
 }
 
@@ -305,7 +310,8 @@ impl Store {
 
     /// Consumes the nonce of a request that is about no single session.
     pub async fn admit(&self, caller: &Caller) -> Result<(), Failure> {
-        let tag = caller.own_tag();
+        let Some(Nonce { key, nonce, .. }) = &caller.nonce else { return Ok(()) };
+        let tag = format!("session-nonce:{key}:{nonce}");
         self.run(&self.scripts.admit, caller, &tag, &[]).await.map(drop)
     }
 
@@ -318,12 +324,13 @@ impl Store {
         arguments: &[&[u8]],
     ) -> Result<Reply, Failure> {
         let is_first = !caller.has_stepped.swap(true, Ordering::Relaxed);
+        let nonce = caller.nonce.as_ref().filter(|_| is_first);
         // The body may have taken its time. What is not begun by now could also outlive the nonce of a copy of it.
-        if is_first && unix_time() >= caller.expires {
+        if nonce.is_some_and(|nonce| unix_time() >= nonce.expires) {
             return Err(Failure::Expired);
         }
         let key = store_key(tag);
-        let nonce = is_first.then(|| format!("{key}:nonce:{}:{}", caller.key, caller.nonce));
+        let nonce = nonce.map(|Nonce { key: signer, nonce, .. }| format!("{key}:nonce:{signer}:{nonce}"));
         let keys: Vec<&[u8]> =
             [Some(&key), nonce.as_ref()].into_iter().flatten().map(String::as_bytes).collect();
         let mut reply = self.attempt(script, caller, &keys, arguments).await?;
@@ -352,8 +359,11 @@ impl Store {
         }
         // While the store's clock is not known every time is too late, and the answer says what it is.
         let not_after = self.clock.at_most(caller.deadline + CLOCK_TOLERANCE).unwrap_or(0).to_string();
-        let remember = caller.remember_ms.to_string();
-        let mut all = vec![not_after.as_bytes(), remember.as_bytes(), caller.consumer.as_bytes()];
+        let (remember, consumer) = match &caller.nonce {
+            Some(nonce) => (nonce.remember_ms.to_string(), nonce.consumer.as_str()),
+            None => Default::default(),
+        };
+        let mut all = vec![not_after.as_bytes(), remember.as_bytes(), consumer.as_bytes()];
         all.extend_from_slice(arguments);
         let script = script.clone().deadline(left);
         let frame = self.client.eval(&script, keys, &all).await.map_err(|error| self.failure(&error))?;

@@ -238,7 +238,7 @@ async fn fill(world: &World, owner: &str) {
 /// Every operation where the store does not answer, and where the body does not come.
 async fn without_a_store(world: &World, met: &mut Met<'_>) {
     let nowhere = client("127.0.0.1:1".parse().expect("an address"));
-    let down = Sessions::new(nowhere, world.sessions.keys().clone(), Settings::default());
+    let down = Sessions::new(nowhere, world.keys.clone(), Settings::default());
     let mut requests = vec![
         get("/v1/user-sessions?owner=a"),
         // Its keys are answered one by one, but the nonce goes first.

@@ -35,6 +35,7 @@ struct World {
     store: bowline_store::Store,
     client: Client,
     sessions: Sessions,
+    keys: Keys,
     orders: SigningKey,
     billing: SigningKey,
 }
@@ -180,8 +181,8 @@ impl World {
         };
         let table = entry(&orders, "orders") + &entry(&billing, "billing");
         let keys = Keys::from_toml("test", &table).expect("keys");
-        let sessions = Sessions::new(client.clone(), keys, settings);
-        Self { store, client, sessions, orders, billing }
+        let sessions = Sessions::new(client.clone(), keys.clone(), settings);
+        Self { store, client, sessions, keys, orders, billing }
     }
 
     /// Signs as the key of `orders` and asks.
