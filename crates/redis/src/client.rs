@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::batch::{Answers, Batch, Transaction, answers};
 use crate::cache::Cache;
+use crate::call::Call;
 use crate::cluster::{Cluster, Kind, Open, RouteError, Routed, Slot, Way};
 use crate::command::Command;
 use crate::config::{Config, Settings};
@@ -26,10 +27,11 @@ use crate::link::Pushes;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::reconnect::Connection;
+use crate::request::{Request as _, after};
 use crate::script::Script;
 use crate::subscriber::Subscriber;
 use crate::topology::{Address, Topology};
-use crate::trace::{self, Name, traced};
+use crate::trace::{self, traced};
 
 /// A client of one server, over one connection that all clones share, or of a cluster, with one such connection to each of its
 /// nodes. Requests of concurrent callers travel together without waiting for each other's answers. Connections are made anew for
@@ -170,27 +172,22 @@ impl Client {
     ///
     /// # Errors
     /// [`CallError`], which says what is known about the command.
-    pub async fn call(&self, mut command: Command) -> Result<Frame, CallError> {
-        let outcome = traced!(&Name(&command), self.run_command(&mut command, || None, Way::default()));
-        self.shared.metrics.count_call(&outcome);
-        outcome
+    pub fn call(&self, command: Command) -> impl Future<Output = Result<Frame, CallError>> + Send {
+        Call::new(self, command, || None, None)
     }
 
     /// Runs a script: by its digest, and in full on a server that does not know it, within one deadline.
     ///
     /// # Errors
     /// As [`Client::call`].
-    pub async fn eval(
-        &self,
-        script: &Script,
-        keys: &[&[u8]],
-        arguments: &[&[u8]],
-    ) -> Result<Frame, CallError> {
-        let in_full = || Some(script.by_source(keys, arguments));
-        let mut call = script.by_digest(keys, arguments);
-        let outcome = traced!(&"EVALSHA", self.run_command(&mut call, in_full, Way::default()));
-        self.shared.metrics.count_call(&outcome);
-        outcome
+    pub fn eval<'a>(
+        &'a self,
+        script: &'a Script,
+        keys: &'a [&'a [u8]],
+        arguments: &'a [&'a [u8]],
+    ) -> impl Future<Output = Result<Frame, CallError>> + Send + 'a {
+        let in_full = move || Some(script.by_source(keys, arguments));
+        Call::new(self, script.by_digest(keys, arguments), in_full, Some(now()))
     }
 
     /// Runs several commands one behind the other, on one connection and within one deadline. See [`Batch`].
@@ -300,64 +297,40 @@ impl Client {
         &self.shared.settings
     }
 
-    fn bytes_max(&self) -> usize {
+    pub(crate) fn bytes_max(&self) -> usize {
         self.shared.settings.in_flight_bytes_max as usize
     }
 
-    /// Runs a command; in place of one that names a script which the server does not know, what `in_full` makes.
-    ///
-    /// Nearly every call is sent at once and answered with a value. All that others need is apart from that, so that the future of
-    /// a call is small.
+    /// Runs a command; in place of one that names a script which the server does not know, what `in_full` makes. The
+    /// call began at `started`, if that is known. If the command was sent already, `first` says what became of it.
     pub(crate) async fn run_command(
         &self,
-        command: &mut Command,
+        mut command: Command,
         in_full: impl FnOnce() -> Option<Command>,
         way: Way,
-    ) -> Result<Frame, CallError> {
-        command.check_shared(self.bytes_max())?;
-        let started = now();
-        let first = match &self.shared.servers {
-            Servers::One(node) => {
-                let deadline = deadline_from(started, command, &self.shared.settings);
-                match node.try_send(command, deadline).await {
-                    Some(sent) => {
-                        trace::sent(sent.epoch, 0);
-                        Some(sent.answer.await)
-                    }
-                    None => None,
-                }
-            }
-            Servers::Cluster(_) => None,
-        };
-        match first {
-            Some(Delivery::Answer(frame)) if !matches!(frame, Frame::Error(_)) => Ok(frame),
-            first => Box::pin(self.go_on(command, in_full, way, started, first)).await,
-        }
-    }
-
-    /// As [`Client::run_command`], for a checked command that was sent already if `first` says what became of that.
-    async fn go_on(
-        &self,
-        command: &mut Command,
-        in_full: impl FnOnce() -> Option<Command>,
-        way: Way,
-        started: Instant,
+        started: Option<Instant>,
         mut first: Option<Delivery>,
     ) -> Result<Frame, CallError> {
-        let deadline = deadline_from(started, command, &self.shared.settings);
+        command.check_shared(self.bytes_max())?;
+        let limit = command.deadline_or(self.shared.settings.call_deadline);
+        let started = started.unwrap_or_else(|| match &first {
+            Some(Delivery::Lost { deadline, .. }) => deadline.checked_sub(limit).unwrap_or(*deadline),
+            _ => now(),
+        });
+        let deadline = after(started, limit);
         let mut in_full = Some(in_full);
         let mut attempts = Attempts { way, ..Attempts::default() };
         loop {
             let attempt = match first.take() {
-                Some(delivery) => self.settle(command, delivery, deadline, &mut attempts).await,
-                None => self.attempt(command, started, deadline, &mut attempts).await,
+                Some(delivery) => self.settle(&command, delivery, deadline, &mut attempts).await,
+                None => self.attempt(&command, started, deadline, &mut attempts).await,
             };
             let Attempt::Answered(frame) = attempt? else { continue };
             let Frame::Error(text) = frame else { return Ok(frame) };
             let error = ServerError::new(&text);
             let in_full = if error.code == "NOSCRIPT" { in_full.take() } else { None };
             match in_full.and_then(|in_full| in_full()) {
-                Some(whole) => *command = whole,
+                Some(whole) => command = whole,
                 None => return Err(attempts.in_spite_of_the_lost(error.into())),
             }
             command.check_shared(self.bytes_max())?;
@@ -429,14 +402,14 @@ impl Client {
                 return Err(Unknown::Deadline.into());
             }
             // Ends with the deadline, because the next attempt has to wait for another connection.
-            Delivery::Lost(Fate::NotSent, _) => {}
-            Delivery::Lost(Fate::Unknown, death)
+            Delivery::Lost { fate: Fate::NotSent, .. } => {}
+            Delivery::Lost { fate: Fate::Unknown, death, .. }
                 if request.is_idempotent() && death.spares_a_repeat() && attempts.resends < RESENDS_MAX =>
             {
                 attempts.resends += 1;
                 attempts.lost = Some(death);
             }
-            Delivery::Lost(Fate::Unknown, death) => return Err(Unknown::Lost(death).into()),
+            Delivery::Lost { fate: Fate::Unknown, death, .. } => return Err(Unknown::Lost(death).into()),
         }
         if let Servers::Cluster(cluster) = &self.shared.servers {
             cluster.lost(&mut attempts.way);

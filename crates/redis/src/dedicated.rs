@@ -20,9 +20,8 @@ use crate::connect::Dedication;
 use crate::epoch::Fate;
 use crate::error::{CallError, Death, NotSent, ServerError, Unknown};
 use crate::intake::{Delivery, Intake};
-use crate::limits::DEADLINE_FAR;
 use crate::metrics::Metrics;
-use crate::request::Request;
+use crate::request::{Limit, Request, after};
 use crate::trace::{self, Name, traced};
 
 /// A connection of one's own; see [`Client::dedicated`](crate::Client::dedicated). Dropping it closes it, which also ends a
@@ -116,9 +115,9 @@ impl Dedicated {
         if self.is_busy {
             return Err(NotSent::GivenUp.into());
         }
-        let deadline = deadline(request, &self.settings);
+        let limit = Limit::In(request.deadline_or(self.settings.call_deadline));
         let answer =
-            poll_fn(|context| Poll::Ready(self.intake.try_commit(request, deadline, context.waker())));
+            poll_fn(|context| Poll::Ready(self.intake.clone().try_commit(request, limit, context.waker())));
         let answer = answer.await.ok_or(NotSent::Gone(Death::Closed))?;
         self.is_busy = true;
         trace::sent(self.intake.epoch(), 0);
@@ -128,8 +127,8 @@ impl Dedicated {
         match delivery {
             Delivery::Answer(frame) => Ok(frame),
             Delivery::Expired => Err(Unknown::Deadline.into()),
-            Delivery::Lost(Fate::NotSent, death) => Err(NotSent::Gone(death).into()),
-            Delivery::Lost(Fate::Unknown, death) => Err(Unknown::Lost(death).into()),
+            Delivery::Lost { fate: Fate::NotSent, death, .. } => Err(NotSent::Gone(death).into()),
+            Delivery::Lost { fate: Fate::Unknown, death, .. } => Err(Unknown::Lost(death).into()),
         }
     }
 }
@@ -141,5 +140,5 @@ pub(crate) fn deadline(request: &impl Request, settings: &Settings) -> Instant {
 
 /// When a request that began at `started` has to be over.
 pub(crate) fn deadline_from(started: Instant, request: &impl Request, settings: &Settings) -> Instant {
-    started.checked_add(request.deadline_or(settings.call_deadline)).unwrap_or(started + DEADLINE_FAR)
+    after(started, request.deadline_or(settings.call_deadline))
 }

@@ -68,6 +68,17 @@ pub enum Fate {
     Unknown,
 }
 
+/// A caller whose answer was owed by an epoch that died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bereaved<T> {
+    /// Who waits.
+    pub caller: T,
+    /// What became of the request.
+    pub fate: Fate,
+    /// Until when the caller waits.
+    pub deadline: Instant,
+}
+
 /// One expected answer.
 #[derive(Debug)]
 struct Entry<T> {
@@ -135,7 +146,7 @@ pub struct EpochCore<T> {
     appended_bytes: u64,
     in_flight: VecDeque<Entry<T>>,
     /// Callers whose deadline has passed and who are not told yet.
-    expired: Vec<T>,
+    expired: Vec<(T, Instant)>,
     /// No deadline in the queue is earlier.
     next_deadline: Option<Instant>,
     /// When the silence is measured next; only while an answer is owed.
@@ -229,8 +240,8 @@ impl<T> EpochCore<T> {
         }
         bytes.clear();
         self.expect_answers(now);
-        for Pending { caller, size_bytes, replies, deadline, blocks_for } in requests.drain(..) {
-            let start = self.appended_bytes;
+        for Pending { caller, size_bytes, replies, limit, blocks_for } in requests.drain(..) {
+            let (start, deadline) = (self.appended_bytes, limit.from(now));
             self.appended_bytes += size_bytes as u64;
             self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
             let waiting = Waiting { caller: Some(caller), size_bytes, deadline };
@@ -286,7 +297,7 @@ impl<T> EpochCore<T> {
             if self.death.is_some() {
                 return None;
             }
-            if let Some(caller) = self.expired.pop() {
+            if let Some((caller, _)) = self.expired.pop() {
                 return Some(Event::Expired(caller));
             }
             match self.decoder.decode(&mut self.incoming) {
@@ -343,15 +354,17 @@ impl<T> EpochCore<T> {
         }
     }
 
-    /// Ends the epoch: every caller whose answer was owed, in order, and what is known of the request.
-    pub fn bury(&mut self) -> Vec<(T, Fate)> {
+    /// Ends the epoch: every caller whose answer was owed, in order.
+    pub fn bury(&mut self) -> Vec<Bereaved<T>> {
         self.die(Death::Stopped);
         let handed_over_bytes = self.appended_bytes - self.outgoing.len() as u64;
-        let expired = self.expired.drain(..).map(|caller| (caller, Fate::Unknown));
+        let expired = self.expired.drain(..);
+        let expired = expired.map(|(caller, deadline)| Bereaved { caller, fate: Fate::Unknown, deadline });
         let owed = self.in_flight.drain(..).filter_map(|mut entry| {
-            let caller = entry.expect.waiting()?.caller.take()?;
+            let waiting = entry.expect.waiting()?;
+            let (caller, deadline) = (waiting.caller.take()?, waiting.deadline);
             let fate = if entry.start < handed_over_bytes { Fate::Unknown } else { Fate::NotSent };
-            Some((caller, fate))
+            Some(Bereaved { caller, fate, deadline })
         });
         expired.chain(owed).collect()
     }
@@ -521,7 +534,7 @@ impl<T> EpochCore<T> {
             };
             let deadline = waiting.deadline;
             if deadline <= now {
-                self.expired.extend(waiting.caller.take());
+                self.expired.extend(waiting.caller.take().map(|caller| (caller, deadline)));
             } else {
                 self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
             }

@@ -9,7 +9,7 @@ fn a_command_that_blocks_may_be_answered_late() {
         let mut pair = Pair::new(Protocol::Resp3, false);
         let pop = Command::new("BLPOP").args(["k", seconds]);
         let mut bytes = BytesMut::new();
-        let mut requests = vec![Pending::write(&pop, 9, pair.now + DEADLINE * 1000, &mut bytes)];
+        let mut requests = vec![Pending::write(&pop, 9, Limit::At(pair.now + DEADLINE * 1000), &mut bytes)];
         pair.core.append(&mut bytes, &mut requests, pair.now);
         let started = pair.now;
         while pair.core.death().is_none() && pair.now - started < Duration::from_secs(60) {

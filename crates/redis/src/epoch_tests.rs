@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Settings;
+use crate::request::Limit;
 
 /// A caller is a number; its request is `ECHO <number>`, and so the right answer can be told from every other.
 type Number = usize;
@@ -69,7 +70,7 @@ impl Pair {
         let mut requests = Vec::new();
         for number in numbers {
             let command = Command::new("ECHO").number(number);
-            requests.push(Pending::write(&command, number, self.now + DEADLINE, &mut bytes));
+            requests.push(Pending::write(&command, number, Limit::At(self.now + DEADLINE), &mut bytes));
         }
         self.core.append(&mut bytes, &mut requests, self.now);
         assert!(bytes.is_empty() && requests.is_empty());
@@ -160,7 +161,7 @@ impl Pair {
     }
 
     fn bury(&mut self) {
-        for (number, fate) in self.core.bury() {
+        for Bereaved { caller: number, fate, .. } in self.core.bury() {
             self.end(number, End::Buried(fate));
         }
     }
@@ -312,7 +313,7 @@ fn lists_that_look_like_messages_are_ordinary_answers() {
         let frame = Frame::Array(list.iter().map(|&text| Frame::bulk(text)).collect());
         let range = Command::new("LRANGE").args(["k", "0", "-1"]);
         let mut bytes = BytesMut::new();
-        let mut requests = vec![Pending::write(&range, 9, pair.now + DEADLINE, &mut bytes)];
+        let mut requests = vec![Pending::write(&range, 9, Limit::At(pair.now + DEADLINE), &mut bytes)];
         let size_bytes = bytes.len();
         pair.core.append(&mut bytes, &mut requests, pair.now);
         pair.core.handed_over(size_bytes);
@@ -371,7 +372,7 @@ fn a_fence_bounds_a_shift_to_one_batch() {
     let mut requests = Vec::new();
     for number in [1, 2] {
         let command = Command::new("ECHO").number(number);
-        let pending = Pending::write(&command, number, pair.now + DEADLINE, &mut bytes);
+        let pending = Pending::write(&command, number, Limit::At(pair.now + DEADLINE), &mut bytes);
         requests.push(Pending { replies: Replies::One(Shape::ANY), ..pending });
     }
     pair.core.append(&mut bytes, &mut requests, pair.now);
@@ -536,7 +537,7 @@ fn with_a_batch() -> Pair {
         .command(Command::new("INCR").arg("k"))
         .command(echo("2"));
     let mut bytes = BytesMut::new();
-    let mut requests = vec![Pending::write(&batch, 9, pair.now + DEADLINE, &mut bytes)];
+    let mut requests = vec![Pending::write(&batch, 9, Limit::At(pair.now + DEADLINE), &mut bytes)];
     pair.core.append(&mut bytes, &mut requests, pair.now);
     pair.core.handed_over(pair.core.outgoing().len());
     pair
@@ -569,7 +570,8 @@ fn a_batch_that_is_answered_in_part_is_unknown_when_its_epoch_dies() {
         pair.core.read_buffer().extend_from_slice(replies);
         assert!(pair.core.poll_event(pair.now).is_none());
         assert_eq!(pair.core.death().is_some(), replies.len() > 10, "a string is no answer to INCR");
-        assert_eq!(pair.core.bury(), [(9, Fate::Unknown)]);
+        let fates: Vec<_> = pair.core.bury().into_iter().map(|it| (it.caller, it.fate)).collect();
+        assert_eq!(fates, [(9, Fate::Unknown)]);
     }
 }
 

@@ -17,13 +17,14 @@ use std::time::Instant;
 
 use bowline_model::Epoch;
 use bowline_resp::Frame;
+use bowline_rt::time::now;
 use bytes::BytesMut;
 use tokio::sync::Semaphore;
 
 use crate::config::Settings;
 use crate::epoch::{Fate, Pending};
 use crate::error::Death;
-use crate::request::Request;
+use crate::request::{Limit, Request};
 use crate::slots::{Delivered, Slots};
 
 pub(crate) use crate::slots::Caller;
@@ -35,8 +36,8 @@ pub(crate) enum Delivery {
     Answer(Frame),
     /// The deadline passed while the answer was owed.
     Expired,
-    /// The epoch died first.
-    Lost(Fate, Death),
+    /// The epoch died first. The caller waits until `deadline`.
+    Lost { fate: Fate, death: Death, deadline: Instant },
 }
 
 /// The epoch is dead.
@@ -105,39 +106,30 @@ impl Drop for Queued<'_> {
 pub(crate) struct Answer {
     intake: Arc<Intake>,
     caller: Caller,
-    progress: Progress,
+    has_ended: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    /// It was not polled yet, and the waker of this task (its address) is in the slot already.
-    Registered(usize),
-    Waiting,
-    Ended,
+impl Answer {
+    /// The connection that owes it.
+    pub fn epoch(&self) -> Epoch {
+        self.intake.epoch
+    }
 }
 
 impl Future for Answer {
     type Output = Delivery;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Delivery> {
-        let progress = mem::replace(&mut self.progress, Progress::Waiting);
-        if progress == Progress::Registered(context.waker().data().addr()) {
-            // The task that put the request in goes on to wait. Nothing is missed by not looking: whatever has come since has
-            // woken it.
-            return Poll::Pending;
-        }
         let (delivery, former) = self.intake.lock().slots.poll(self.caller, context.waker());
         drop(former);
-        if delivery.is_ready() {
-            self.progress = Progress::Ended;
-        }
+        self.has_ended = delivery.is_ready();
         delivery
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if self.progress != Progress::Ended {
+        if !self.has_ended {
             let rest = self.intake.lock().slots.give_up(self.caller);
             drop(rest);
         }
@@ -169,15 +161,12 @@ impl Intake {
         self.lock().is_open
     }
 
-    /// Puts a request in, if there is room for it now and nobody waits for room already. `waker` is that of the task which is
-    /// going to poll the answer, and is woken by it.
-    ///
-    /// The answer must be polled before the poll in which this was called ends: its first poll does not look whether anything
-    /// has come, and relies on the wake-up that is still to be acted on. So nothing may be awaited in between.
+    /// Puts a request in, if there is room for it now and nobody waits for room already. `waker` is woken when the answer has come:
+    /// a task that is woken by it need not poll the answer before.
     pub fn try_commit(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         request: &impl Request,
-        deadline: Instant,
+        limit: Limit,
         waker: &Waker,
     ) -> Option<Answer> {
         // Before the lock is taken: what a waker does when it is cloned is its own affair.
@@ -186,7 +175,8 @@ impl Intake {
         if !state.is_open || state.queued > 0 || !state.room.take(request.size_bytes()) {
             return None;
         }
-        Some(self.put(state, request, deadline, Some(waker)))
+        let caller = put(state, request, limit, Some(waker));
+        Some(Answer { intake: self, caller, has_ended: false })
     }
 
     /// Waits for room; first come, first served. Cancel safe.
@@ -218,7 +208,7 @@ impl Intake {
         self: &Arc<Self>,
         room: Room<'_>,
         request: &impl Request,
-        deadline: Instant,
+        limit: Limit,
     ) -> Result<Answer, Closed> {
         debug_assert!(std::ptr::eq(room.intake, &raw const **self), "the room is this intake's");
         let state = self.lock();
@@ -227,32 +217,10 @@ impl Intake {
             drop(state);
             return Err(Closed);
         }
-        let answer = self.put(state, request, deadline, None);
-        room.use_up();
-        Ok(answer)
-    }
-
-    /// The one step that makes a request of the epoch: its bytes, its entry and its slot (design rule 4).
-    fn put(
-        self: &Arc<Self>,
-        mut guard: MutexGuard<'_, State>,
-        request: &impl Request,
-        deadline: Instant,
-        waker: Option<Waker>,
-    ) -> Answer {
-        let progress =
-            waker.as_ref().map_or(Progress::Waiting, |waker| Progress::Registered(waker.data().addr()));
-        let state = &mut *guard;
-        state.requests.reserve(1);
-        let caller = state.slots.take(waker);
-        state.requests.push(Pending::write(request, caller, deadline, &mut state.bytes));
-        let task = state.waker.take();
-        drop(guard);
+        let caller = put(state, request, limit, None);
         // From here on the answer gives the room back.
-        if let Some(task) = task {
-            task.wake();
-        }
-        Answer { intake: self.clone(), caller, progress }
+        room.use_up();
+        Ok(Answer { intake: self.clone(), caller, has_ended: false })
     }
 
     /// Requests that wait to be taken; if there are none, the task is woken when the first comes.
@@ -313,7 +281,8 @@ impl Intake {
             state.is_open = false;
             state.bytes = BytesMut::new();
             for request in mem::take(&mut state.requests) {
-                deliveries.tell(request.caller, Delivery::Lost(Fate::NotSent, death));
+                let deadline = request.limit.from(now());
+                deliveries.tell(request.caller, Delivery::Lost { fate: Fate::NotSent, death, deadline });
             }
             (state.waker.take(), state.first.take())
         };
@@ -329,6 +298,25 @@ impl Intake {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The one step that makes a request of the epoch: its bytes, its entry and its slot (design rule 4).
+fn put(
+    mut guard: MutexGuard<'_, State>,
+    request: &impl Request,
+    limit: Limit,
+    waker: Option<Waker>,
+) -> Caller {
+    let state = &mut *guard;
+    state.requests.reserve(1);
+    let caller = state.slots.take(waker);
+    state.requests.push(Pending::write(request, caller, limit, &mut state.bytes));
+    let task = state.waker.take();
+    drop(guard);
+    if let Some(task) = task {
+        task.wake();
+    }
+    caller
 }
 
 impl State {

@@ -20,7 +20,7 @@ fn intake() -> (Arc<Intake>, Command) {
 
 impl Intake {
     fn commit_now(self: &Arc<Self>, command: &Command) -> Option<Answer> {
-        self.try_commit(command, now(), Waker::noop())
+        self.clone().try_commit(command, Limit::At(now()), Waker::noop())
     }
 
     /// What the epoch takes out of it.
@@ -49,9 +49,9 @@ async fn what_nobody_took_when_the_epoch_died_was_not_sent() {
     let answer = intake.commit_now(&command).unwrap();
     let room = intake.room(&command).await.unwrap();
     intake.close(Death::Closed);
-    assert!(matches!(answer.await, Delivery::Lost(Fate::NotSent, Death::Closed)));
+    assert!(matches!(answer.await, Delivery::Lost { fate: Fate::NotSent, death: Death::Closed, .. }));
     assert!(!intake.is_open());
-    assert_eq!(intake.commit(room, &command, now()).err(), Some(Closed));
+    assert_eq!(intake.commit(room, &command, Limit::At(now())).err(), Some(Closed));
     assert!(intake.commit_now(&command).is_none());
     assert_eq!(intake.room(&command).await.err(), Some(Closed));
 }
@@ -120,7 +120,7 @@ async fn who_waits_for_room_gets_it_in_turn_and_nobody_overtakes() {
     drop(first);
     drop(second);
     let room = third.as_mut().await.expect("the second one has given up");
-    let answer = intake.commit(room, &command, now()).unwrap();
+    let answer = intake.commit(room, &command, Limit::At(now())).unwrap();
     drop(third);
     assert!(intake.commit_now(&command).is_none(), "all room is in use");
     let requests = intake.take_now();
@@ -134,7 +134,9 @@ async fn an_answer_wakes_the_task_that_waits_for_it() {
     let (intake, command) = intake();
     let (asked, caller) = (intake.clone(), command.clone());
     let waiting = task::spawn("caller", async move {
-        let answer = poll_fn(|context| Poll::Ready(asked.try_commit(&caller, now(), context.waker())));
+        let limit = Limit::At(now());
+        let answer =
+            poll_fn(|context| Poll::Ready(asked.clone().try_commit(&caller, limit, context.waker())));
         answer.await.expect("there is room").await
     });
     let requests = loop {

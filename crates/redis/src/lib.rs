@@ -116,6 +116,7 @@ pub mod limits;
 mod batch;
 mod body;
 mod cache;
+mod call;
 mod client;
 mod cluster;
 mod command;

@@ -18,7 +18,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
-use crate::epoch::{EpochCore, Event};
+use crate::epoch::{Bereaved, EpochCore, Event};
 use crate::error::Death;
 use crate::handshake::ServerInfo;
 use crate::intake::{Caller, Deliveries, Delivery, Intake};
@@ -292,8 +292,8 @@ impl<S> Drop for Link<S> {
         if let Some(pushes) = &self.pushes {
             pushes.died(self.core.id());
         }
-        for (caller, fate) in self.core.bury() {
-            self.deliveries.tell(caller, Delivery::Lost(fate, death));
+        for Bereaved { caller, fate, deadline } in self.core.bury() {
+            self.deliveries.tell(caller, Delivery::Lost { fate, death, deadline });
         }
         self.intake.deliver(&mut self.deliveries);
     }

@@ -20,7 +20,7 @@ use crate::error::NotSent;
 use crate::intake::{Answer, Intake};
 use crate::metrics::Metrics;
 use crate::reconnect::{Connection, Reconnect};
-use crate::request::Request;
+use crate::request::{Limit, Request};
 
 /// A request that was put into a connection.
 pub(crate) struct Sent {
@@ -146,15 +146,14 @@ impl Node {
 
     /// The quick way: a connection with room. Waits for nothing.
     pub async fn try_send(&self, request: &impl Request, deadline: Instant) -> Option<Sent> {
-        poll_fn(|context| Poll::Ready(self.send_now(request, deadline, context.waker()))).await
+        let limit = Limit::At(deadline);
+        let answer = poll_fn(|context| Poll::Ready(self.try_commit(request, limit, context.waker()))).await?;
+        Some(Sent { epoch: answer.epoch(), answer })
     }
 
-    /// `waker` is that of the task that is going to poll the answer.
-    fn send_now(&self, request: &impl Request, deadline: Instant, waker: &Waker) -> Option<Sent> {
-        let intake = self.live.load();
-        let intake = intake.as_ref()?;
-        let answer = intake.try_commit(request, deadline, waker)?;
-        Some(Sent { epoch: intake.epoch(), answer })
+    /// As [`Intake::try_commit`], in the living connection.
+    pub fn try_commit(&self, request: &impl Request, limit: Limit, waker: &Waker) -> Option<Answer> {
+        self.live.load_full()?.try_commit(request, limit, waker)
     }
 
     async fn wait_and_send(&self, request: &impl Request, deadline: Instant) -> Result<Sent, NotSent> {
@@ -165,7 +164,7 @@ impl Node {
             let intake = intakes.wait_for(is_open).await.map_err(|_| NotSent::Stopped)?.clone();
             let Some(intake) = intake else { continue };
             if let Ok(room) = intake.room(request).await
-                && let Ok(answer) = intake.commit(room, request, deadline)
+                && let Ok(answer) = intake.commit(room, request, Limit::At(deadline))
             {
                 return Ok(Sent { epoch: intake.epoch(), answer });
             }

@@ -9,7 +9,7 @@ use std::future::pending;
 use std::sync::Arc;
 
 use bowline_resp::Frame;
-use bowline_rt::time::{now, sleep};
+use bowline_rt::time::sleep;
 use tokio::sync::watch;
 
 use crate::command::Command;
@@ -20,6 +20,7 @@ use crate::intake::{Delivery, Intake};
 use crate::limits::CREDENTIALS_PAUSE;
 use crate::metrics::Metrics;
 use crate::reconnect::Pause;
+use crate::request::Limit;
 
 /// Does so for as long as it is polled. `version` has seen what the connection began with. Cancel safe: what was begun is either
 /// sent whole or not at all.
@@ -65,13 +66,12 @@ async fn log_in(config: &Config, intake: &Arc<Intake>) -> Result<(), String> {
     let auth = Command::auth(&login);
     // Whether the connection dies is not decided here.
     let Ok(room) = intake.room(&auth).await else { pending().await };
-    let Ok(answer) = intake.commit(room, &auth, now() + config.settings.handshake_timeout) else {
-        pending().await
-    };
+    let limit = Limit::In(config.settings.handshake_timeout);
+    let Ok(answer) = intake.commit(room, &auth, limit) else { pending().await };
     match answer.await {
         Delivery::Answer(Frame::Error(text)) => Err(without_secret(&text, Some(&login))),
         Delivery::Answer(_) => Ok(()),
         Delivery::Expired => Err("no answer to AUTH in time".to_owned()),
-        Delivery::Lost(..) => pending().await,
+        Delivery::Lost { .. } => pending().await,
     }
 }

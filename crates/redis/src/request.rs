@@ -6,7 +6,33 @@ use bytes::BytesMut;
 
 use crate::command::Command;
 use crate::error::NotSent;
+use crate::limits::DEADLINE_FAR;
 use crate::table::Shape;
+
+/// Until when a caller waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Limit {
+    /// Until then.
+    At(Instant),
+    /// For so long from when the connection takes the request over: of a caller who has not waited yet, and so need not look at
+    /// the clock.
+    In(Duration),
+}
+
+impl Limit {
+    /// The instant, of a request that is taken over now.
+    pub fn from(self, now: Instant) -> Instant {
+        match self {
+            Self::At(deadline) => deadline,
+            Self::In(limit) => after(now, limit),
+        }
+    }
+}
+
+/// So long after `start`, or far away.
+pub(crate) fn after(start: Instant, limit: Duration) -> Instant {
+    start.checked_add(limit).unwrap_or(start + DEADLINE_FAR)
+}
 
 /// The answers that a request is owed.
 #[derive(Debug, Clone)]
@@ -50,7 +76,7 @@ pub struct Pending<T> {
     /// The answers that it is owed.
     pub(crate) replies: Replies,
     /// When the caller stops waiting.
-    pub(crate) deadline: Instant,
+    pub(crate) limit: Limit,
     /// The time for which the server was asked to be silent.
     pub(crate) blocks_for: Duration,
 }
@@ -67,17 +93,17 @@ impl<T> Pending<T> {
         bytes: &mut BytesMut,
     ) -> Result<Self, NotSent> {
         command.check_shared(usize::MAX)?;
-        Ok(Self::write(command, caller, deadline, bytes))
+        Ok(Self::write(command, caller, Limit::At(deadline), bytes))
     }
 
     /// Appends `request`, which was checked, to `bytes`.
-    pub(crate) fn write(request: &impl Request, caller: T, deadline: Instant, bytes: &mut BytesMut) -> Self {
+    pub(crate) fn write(request: &impl Request, caller: T, limit: Limit, bytes: &mut BytesMut) -> Self {
         request.write_to(bytes);
         Self {
             caller,
             size_bytes: request.size_bytes(),
             replies: request.replies(),
-            deadline,
+            limit,
             blocks_for: request.blocks_for(),
         }
     }

@@ -129,9 +129,10 @@ mod tests {
     use super::*;
     use crate::epoch::Fate;
     use crate::error::Death;
+    use bowline_rt::time::now;
 
     fn lost() -> Delivery {
-        Delivery::Lost(Fate::NotSent, Death::Closed)
+        Delivery::Lost { fate: Fate::NotSent, death: Death::Closed, deadline: now() }
     }
 
     #[test]

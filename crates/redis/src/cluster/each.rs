@@ -3,13 +3,15 @@
 use bowline_resp::Frame;
 use bowline_rt::task;
 
+use tracing::Instrument as _;
+
 use crate::client::{Client, Servers};
 use crate::cluster::error::RouteError;
 use crate::cluster::router::Way;
 use crate::command::Command;
 use crate::dedicated::deadline;
 use crate::error::{CallError, Death, NotSent, Unknown};
-use crate::trace::{Name, traced};
+use crate::trace::{self, Name};
 
 /// What came of a command on one node.
 pub type OnNode = (String, Result<Frame, CallError>);
@@ -75,8 +77,11 @@ impl Client {
         }
     }
 
-    async fn run_on(&self, mut command: Command, way: Way) -> Result<Frame, CallError> {
-        let outcome = traced!(&Name(&command), self.run_command(&mut command, || None, way));
+    async fn run_on(&self, command: Command, way: Way) -> Result<Frame, CallError> {
+        let span = trace::span(&Name(&command));
+        let call = self.run_command(command, || None, way, None, None);
+        let outcome = call.instrument(span.clone()).await;
+        trace::end(&span, &outcome);
         self.metrics().count_call(&outcome);
         outcome
     }

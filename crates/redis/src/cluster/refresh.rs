@@ -160,7 +160,7 @@ async fn ask(place: Arc<Place>) -> Result<Layout, String> {
     let sent = place.node(Kind::Primary).send(&batch, started, deadline).await;
     let answer = match sent.map_err(|error| failed(&error))?.answer.await {
         Delivery::Answer(answer) => answer.into_elements().expect("a batch is answered by an array"),
-        Delivery::Lost(_, death) => return Err(failed(&death)),
+        Delivery::Lost { death, .. } => return Err(failed(&death)),
         Delivery::Expired => return Err(failed(&"no answer in time")),
     };
     let [slots, info] = <[Frame; 2]>::try_from(answer).expect("one answer for each command");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bowline_model::Epoch;
-use bowline_redis::epoch::{EpochCore, Event, Fate, Pending};
+use bowline_redis::epoch::{Bereaved, EpochCore, Event, Fate, Pending};
 use bowline_redis::{Command, Config, Death, Frame, Protocol, Settings};
 use bowline_resp::{RequestDecoder, RequestLimits, encode};
 use bytes::{Bytes, BytesMut};
@@ -216,7 +216,7 @@ impl Pair {
 
     /// The epoch is buried; everybody up to `count` has ended by then, and truly.
     pub fn bury(&mut self, count: usize) {
-        for (number, fate) in self.core.bury() {
+        for Bereaved { caller: number, fate, .. } in self.core.bury() {
             self.end(number, End::Buried(fate));
         }
         assert_eq!(self.ends.len(), count, "INV-DRV-ONCE: everybody ends");
