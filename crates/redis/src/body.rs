@@ -13,7 +13,7 @@ pub(crate) enum Body {
     /// The first `length` bytes count.
     InPlace {
         bytes: [u8; BODY_INLINE_BYTES],
-        length: usize,
+        length: u8,
     },
     Spilled(BytesMut),
 }
@@ -29,12 +29,13 @@ impl Body {
             Self::InPlace { bytes, length } => (bytes, length),
             Self::Spilled(bytes) => return encode_bulk(argument, bytes),
         };
-        if let Some(end) = put(&mut bytes[*length..], argument) {
-            *length += end;
+        let filled = usize::from(*length);
+        if let Some(added) = put(&mut bytes[filled..], argument) {
+            *length += added as u8;
             return;
         }
         let mut spilled = BytesMut::with_capacity(2 * BODY_INLINE_BYTES + argument.len());
-        spilled.extend_from_slice(&bytes[..*length]);
+        spilled.extend_from_slice(&bytes[..filled]);
         encode_bulk(argument, &mut spilled);
         *self = Self::Spilled(spilled);
     }
@@ -45,7 +46,7 @@ impl Deref for Body {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Self::InPlace { bytes, length } => &bytes[..*length],
+            Self::InPlace { bytes, length } => &bytes[..usize::from(*length)],
             Self::Spilled(bytes) => bytes,
         }
     }
@@ -53,13 +54,14 @@ impl Deref for Body {
 
 /// Writes a bulk string to the beginning of `room`; `None`, and nothing that counts, if it does not fit. Its length has two digits
 /// at most then.
+#[inline]
 fn put(room: &mut [u8], argument: &[u8]) -> Option<usize> {
     const { assert!(BODY_INLINE_BYTES < 100, "longer lengths would need more digits") }
     let length = argument.len();
     if length + b"$00\r\n\r\n".len() > room.len() {
         return None;
     }
-    let [tens, ones] = [length / 10, length % 10].map(|digit| b'0' + digit as u8);
+    let (tens, ones) = (b'0' + (length / 10) as u8, b'0' + (length % 10) as u8);
     let header =
         if length < 10 { &[b'$', ones, b'\r', b'\n'][..] } else { &[b'$', tens, ones, b'\r', b'\n'] };
     let end = header.len() + length;

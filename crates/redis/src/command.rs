@@ -13,24 +13,30 @@ use crate::error::NotSent;
 use crate::keys::{self, Keys};
 use crate::limits::ARGUMENTS_MAX;
 use crate::request::{Replies, Request};
-use crate::table::{Arguments, Reach, Refusal, Row, Shape, look_up};
+use crate::table::{Arguments, Reach, Refusal, Revealed, Row, Shape, look_up};
 
 /// A command with its arguments. Building it encodes it, so that sending it is one copy that cannot fail.
 #[derive(Clone)]
 pub struct Command {
     /// The arguments, the name first, as bulk strings; the header of the array is written when the command is sent.
     body: Body,
-    count: usize,
+    count: u32,
     shape: Shape,
     idempotent: bool,
-    /// Apart, because few commands have one and all are moved about.
-    refusal: Option<Box<Refusal>>,
+    deadline: Option<Duration>,
     /// What the next arguments may still reveal.
     arguments: Arguments,
-    deadline: Option<Duration>,
-    /// The time for which its arguments ask the server to be silent.
+    /// Apart, because few commands have any of it and all are moved about.
+    rest: Option<Box<Rest>>,
+}
+
+/// What few commands have.
+#[derive(Debug, Clone, Default)]
+struct Rest {
+    refusal: Option<Refusal>,
+    /// The time for which the arguments ask the server to be silent.
     blocks_for: Duration,
-    /// Where it belongs in a cluster, if the caller said so.
+    /// Where the command belongs in a cluster, if the caller said so.
     slot: Option<Slot>,
     read_from: Option<ReadFrom>,
 }
@@ -42,18 +48,8 @@ impl Command {
         let Row { shape, idempotent, refusal, arguments } = look_up(name.as_bytes());
         let mut body = Body::new();
         body.push(name.as_bytes());
-        Self {
-            body,
-            count: 1,
-            shape,
-            idempotent,
-            refusal: refusal.map(Box::new),
-            arguments,
-            deadline: None,
-            blocks_for: Duration::ZERO,
-            slot: None,
-            read_from: None,
-        }
+        let rest = refusal.map(|refusal| Box::new(Rest { refusal: Some(refusal), ..Rest::default() }));
+        Self { body, count: 1, shape, idempotent, deadline: None, arguments, rest }
     }
 
     /// The login of a living connection. Nothing else than a status can be the answer.
@@ -76,12 +72,22 @@ impl Command {
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<[u8]>) -> Self {
         let argument = argument.as_ref();
-        let revealed = self.arguments.next(argument);
-        self.refusal = self.refusal.or_else(|| revealed.refusal.map(Box::new));
-        self.blocks_for = revealed.blocks_for.unwrap_or(self.blocks_for);
-        self.count += 1;
+        if !matches!(self.arguments, Arguments::Harmless) {
+            self.look_at(argument);
+        }
+        self.count = self.count.saturating_add(1);
         self.body.push(argument);
         self
+    }
+
+    /// Notes what an argument reveals.
+    fn look_at(&mut self, argument: &[u8]) {
+        let Revealed { refusal, blocks_for } = self.arguments.next(argument);
+        if refusal.is_some() || blocks_for.is_some() {
+            let rest = self.rest.get_or_insert_default();
+            rest.refusal = rest.refusal.or(refusal);
+            rest.blocks_for = blocks_for.unwrap_or(rest.blocks_for);
+        }
     }
 
     /// Appends a number as an argument.
@@ -114,15 +120,15 @@ impl Command {
     /// modules) need it; of the others it knows which arguments are keys.
     #[must_use]
     pub fn routed_by(mut self, key: &[u8]) -> Self {
-        self.slot = Some(Slot::of(key));
+        self.rest.get_or_insert_default().slot = Some(Slot::of(key));
         self
     }
 
     /// From which nodes of a cluster the command may read, in place of what the client's settings say. Commands that may write
     /// go to the primary all the same.
     #[must_use]
-    pub const fn read_from(mut self, read_from: ReadFrom) -> Self {
-        self.read_from = Some(read_from);
+    pub fn read_from(mut self, read_from: ReadFrom) -> Self {
+        self.rest.get_or_insert_default().read_from = Some(read_from);
         self
     }
 
@@ -133,7 +139,7 @@ impl Command {
     pub fn keys(&self) -> Result<Vec<&[u8]>, RouteError> {
         let row = keys::look_up(self.name()).ok_or(RouteError::UnknownCommand)?;
         let mut keys = Vec::new();
-        row.keys.visit(&self.arguments(), self.count, |key| keys.push(key))?;
+        row.keys.visit(&self.arguments(), self.count(), |key| keys.push(key))?;
         Ok(keys)
     }
 
@@ -145,12 +151,12 @@ impl Command {
 
     /// The slot that the command belongs to; `None` if any node gives as good an answer.
     pub(crate) fn route(&self) -> Result<Option<Slot>, RouteError> {
-        if self.slot.is_some() {
-            return Ok(self.slot);
+        if let Some(slot) = self.rest.as_ref().and_then(|rest| rest.slot) {
+            return Ok(Some(slot));
         }
         let row = keys::look_up(self.name()).ok_or(RouteError::UnknownCommand)?;
         let (mut slot, mut other) = (None, None);
-        row.keys.visit(&self.arguments(), self.count, |key| {
+        row.keys.visit(&self.arguments(), self.count(), |key| {
             let found = Slot::of(key);
             if *slot.get_or_insert(found) != found {
                 other = Some(found);
@@ -163,15 +169,17 @@ impl Command {
         }
     }
 
-    pub(crate) const fn read_from_or(&self, default: ReadFrom) -> ReadFrom {
-        match self.read_from {
-            Some(read_from) => read_from,
-            None => default,
-        }
+    pub(crate) fn read_from_or(&self, default: ReadFrom) -> ReadFrom {
+        self.rest.as_ref().and_then(|rest| rest.read_from).unwrap_or(default)
     }
 
     pub(crate) fn name(&self) -> &[u8] {
         self.arguments().next().unwrap_or_default()
+    }
+
+    /// How many arguments there are, with the name.
+    const fn count(&self) -> usize {
+        self.count as usize
     }
 
     /// The arguments, the name first, out of the encoded body.
@@ -213,8 +221,8 @@ impl Command {
     }
 
     fn check(&self, bytes_max: usize, is_refused: impl Fn(Reach) -> bool) -> Result<(), NotSent> {
-        match self.refusal.as_deref() {
-            Some(&Refusal { command, why, reach }) if is_refused(reach) => {
+        match self.rest.as_ref().and_then(|rest| rest.refusal) {
+            Some(Refusal { command, why, reach }) if is_refused(reach) => {
                 Err(NotSent::Refused { command, why })
             }
             _ => self.check_size(bytes_max),
@@ -222,7 +230,7 @@ impl Command {
     }
 
     fn check_size(&self, bytes_max: usize) -> Result<(), NotSent> {
-        if self.count > ARGUMENTS_MAX {
+        if self.count() > ARGUMENTS_MAX {
             return Err(NotSent::Refused {
                 command: "a command",
                 why: "it has more arguments than a server takes",
@@ -243,7 +251,7 @@ impl Request for Command {
         out.reserve(self.size_bytes());
         match u8::try_from(self.count) {
             Ok(count @ ..10) => out.extend_from_slice(&[b'*', b'0' + count, b'\r', b'\n']),
-            _ => encode_array_header(self.count, out),
+            _ => encode_array_header(self.count(), out),
         }
         out.extend_from_slice(&self.body);
     }
@@ -258,11 +266,11 @@ impl Request for Command {
 
     /// A command that blocks has the usual time on top of that for which it blocks.
     fn deadline_or(&self, default: Duration) -> Duration {
-        self.deadline.unwrap_or(default.saturating_add(self.blocks_for))
+        self.deadline.unwrap_or(default.saturating_add(self.blocks_for()))
     }
 
     fn blocks_for(&self) -> Duration {
-        self.blocks_for
+        self.rest.as_ref().map_or(Duration::ZERO, |rest| rest.blocks_for)
     }
 }
 

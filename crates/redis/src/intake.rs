@@ -295,6 +295,7 @@ impl Intake {
     }
 
     /// Nothing that is done under the lock leaves it half done, so a panic elsewhere in a task does not matter.
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -338,6 +339,7 @@ impl State {
 
 impl Vacancy {
     /// Takes room for one request, if there is some.
+    #[inline]
     const fn take(&mut self, size_bytes: usize) -> bool {
         let fits = self.requests > 0 && self.bytes >= size_bytes;
         if fits {
@@ -367,11 +369,13 @@ pub(crate) struct Deliveries {
 
 impl Deliveries {
     /// `caller` is told `delivery`.
+    #[inline]
     pub fn tell(&mut self, caller: Caller, delivery: Delivery) {
         self.news.push((caller, delivery));
     }
 
     /// The room of one request is free.
+    #[inline]
     pub const fn free(&mut self, size_bytes: usize) {
         self.requests += 1;
         self.bytes += size_bytes;

@@ -145,6 +145,7 @@ mod script;
 mod sentinel;
 mod shortcuts;
 mod slots;
+mod spread;
 pub mod subscriber;
 mod table;
 mod target;

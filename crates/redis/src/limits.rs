@@ -251,6 +251,9 @@ pub const SUBSCRIPTION_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most subscriptions of one subscriber.
 pub const SUBSCRIPTIONS_MAX: usize = 64 * 1024;
 
+/// Parts of a counter that is counted up by several threads at a time.
+pub(crate) const COUNTER_PARTS: usize = 8;
+
 /// Longest name of a channel, and longest pattern.
 pub const TOPIC_BYTES_MAX: usize = 64 * 1024;
 

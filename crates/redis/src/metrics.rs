@@ -6,6 +6,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::error::{CallError, Death};
+pub use crate::spread::Spread;
+
+/// A counter of calls: all threads of a program count up the same one at the same time.
+pub type CallCounter = Counter<u64, Spread>;
 
 /// One label.
 type Label = [(&'static str, &'static str); 1];
@@ -42,15 +46,15 @@ impl CacheMetrics {
 /// Counters of one client. Clones count into the same ones.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    calls: Family<Label, Counter>,
+    calls: Family<Label, CallCounter>,
     /// Calls that brought a value.
-    pub answered: Counter,
+    pub answered: CallCounter,
     /// Calls that the server answered with an error.
-    pub server_errors: Counter,
+    pub server_errors: CallCounter,
     /// Calls whose command was not sent.
-    pub not_sent: Counter,
+    pub not_sent: CallCounter,
     /// Calls whose fate is not known.
-    pub unknown: Counter,
+    pub unknown: CallCounter,
     /// Commands that were sent again after a connection was lost.
     pub resent: Counter,
     /// Connections that came up.
@@ -78,7 +82,7 @@ pub struct Metrics {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let calls = Family::<Label, Counter>::default();
+        let calls = Family::<Label, CallCounter>::default();
         let outcome = |outcome| calls.get_or_create(&[("outcome", outcome)]).clone();
         Self {
             answered: outcome("answer"),

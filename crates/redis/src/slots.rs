@@ -47,6 +47,7 @@ enum State {
 
 impl Slots {
     /// A slot for a new call. There are as many as calls at a time, whose futures the callers hold.
+    #[inline]
     pub fn take(&mut self, waker: Option<Waker>) -> Caller {
         let state = State::Waiting(waker);
         if let Some(index) = self.free {
@@ -63,6 +64,7 @@ impl Slots {
     }
 
     /// Leaves `delivery` for `caller`. Whom to wake comes back, and whether somebody waits at all.
+    #[inline]
     pub fn deliver(&mut self, caller: Caller, delivery: Delivery) -> Delivered {
         let Some(slot) = self.of(caller) else { return Delivered::ToNobody };
         match mem::replace(&mut slot.state, State::Delivered(delivery)) {
@@ -77,6 +79,7 @@ impl Slots {
 
     /// What was left for `caller`, whose call ends with it. Until then `waker` is woken when something comes; the one before it
     /// comes back, so that it is dropped outside the lock.
+    #[inline]
     pub fn poll(&mut self, caller: Caller, waker: &Waker) -> (Poll<Delivery>, Option<Waker>) {
         let slot = self.of(caller).expect("a call that waits has its slot");
         match &mut slot.state {
@@ -101,11 +104,13 @@ impl Slots {
         }
     }
 
+    #[inline]
     fn of(&mut self, caller: Caller) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(caller.index as usize)?;
         (slot.generation == caller.generation).then_some(slot)
     }
 
+    #[inline]
     fn free(&mut self, caller: Caller) -> State {
         let slot = &mut self.slots[caller.index as usize];
         slot.generation = slot.generation.wrapping_add(1);

@@ -34,6 +34,7 @@ impl Shape {
     }
 
     /// Whether `frame` can be the reply. Only its type is looked at, never its content.
+    #[inline]
     pub const fn allows(self, frame: &Frame) -> bool {
         let kind = match frame {
             Frame::Error(_) => return true,
@@ -89,7 +90,7 @@ pub enum Arguments {
     /// Nothing.
     Harmless,
     /// The first one is a subcommand, and these are refused.
-    Subcommand(&'static [(&'static str, Refusal)]),
+    Subcommand(&'static &'static [(&'static str, Refusal)]),
     /// `BLOCK` before `STREAMS`, among other words in any order; the next `skip` arguments belong to the last of them.
     Blockable { skip: u8, refusal: &'static Refusal },
     /// The next one is a time of silence, and then nothing.
@@ -320,8 +321,8 @@ const fn known(upper: &[u8]) -> Option<Row> {
         | b"MSETNX" | b"INCR" | b"INCRBY" | b"DECR" | b"DECRBY" | b"APPEND" | b"SETRANGE" | b"SETBIT"
         | b"HSET" | b"HSETNX" | b"HDEL" | b"HINCRBY" | b"SADD" | b"SREM" | b"ZREM" | b"RPUSH" | b"LPUSHX"
         | b"RPUSHX" | b"LPUSH" | b"LREM" | b"PUBLISH" => Row::write(Shape::INTEGER),
-        b"CLIENT" => Row::with(Arguments::Subcommand(CLIENT)),
-        b"SCRIPT" => Row::with(Arguments::Subcommand(SCRIPT)),
+        b"CLIENT" => Row::with(Arguments::Subcommand(&CLIENT)),
+        b"SCRIPT" => Row::with(Arguments::Subcommand(&SCRIPT)),
         b"XREAD" => Row::with(Arguments::Blockable { skip: 0, refusal: XREAD_BLOCK }),
         b"XREADGROUP" => Row::with(Arguments::Blockable { skip: 0, refusal: XREADGROUP_BLOCK }),
         _ => return None,
