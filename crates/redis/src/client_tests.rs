@@ -307,6 +307,27 @@ async fn both_attempts_of_a_script_share_one_deadline() {
     assert!(took < Duration::from_millis(1_010), "{took:?}");
 }
 
+/// The first attempt goes out at once: nobody has looked at the clock when it is lost.
+#[tokio::test(start_paused = true)]
+async fn both_attempts_of_a_lost_call_share_one_deadline() {
+    let (client, mut connections) = client(|_| {});
+    let mut server = Server::accept(&mut connections).await;
+    until(&client, |connection| matches!(connection, Connection::Up { .. })).await;
+    let command = Command::new("GET").arg("x").deadline(Duration::from_secs(1));
+    let started = now();
+    let timed = async { (client.call(command).await, now() - started) };
+    let ((outcome, took), ()) = tokio::join!(timed, async {
+        server.request().await.unwrap();
+        bowline_rt::time::sleep(Duration::from_millis(700)).await;
+        drop(server);
+        let mut second = Server::accept(&mut connections).await;
+        second.request().await.unwrap();
+        bowline_rt::time::sleep(Duration::from_millis(900)).await;
+    });
+    assert_eq!(outcome, Err(Unknown::Deadline.into()));
+    assert!((Duration::from_millis(990)..Duration::from_millis(1_010)).contains(&took), "{took:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deadline_that_passes_after_sending_leaves_the_outcome_unknown_and_shifts_nobody() {
     let (client, mut connections) = client(|_| {});

@@ -34,7 +34,8 @@ const MAY_KNOW: [(&str, &[&str]); 16] = [
 ];
 
 /// Programs for tests and measurements; they may know every crate, and no crate may know them.
-const TOOLS: [&str; 7] = ["xtask", "incidents", "torture", "sim", "bench", "bench-driver", "fuzz"];
+const TOOLS: [&str; 8] =
+    ["xtask", "incidents", "torture", "sim", "bench", "bench-driver", "bench-sessions", "fuzz"];
 
 /// Kinds of dependencies that end up in the product.
 const PRODUCT_TABLES: [&str; 2] = ["dependencies", "build-dependencies"];
