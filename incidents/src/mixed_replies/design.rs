@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bowline_model::Epoch;
-use bowline_redis::epoch::{EpochCore, Event, Fate, Pending};
+use bowline_redis::epoch::{Bereaved, EpochCore, Event, Fate, Pending};
 use bowline_redis::{Command, Config, Death};
 use bytes::BytesMut;
 
@@ -40,7 +40,7 @@ impl Design {
     fn bury(&mut self) -> Vec<(Key, End)> {
         let Some(mut core) = self.core.take() else { return Vec::new() };
         self.is_ready = false;
-        let ends = core.bury().into_iter().map(|(key, fate)| match fate {
+        let ends = core.bury().into_iter().map(|Bereaved { caller: key, fate, .. }| match fate {
             Fate::NotSent => (key, End::NotSent),
             Fate::Unknown => (key, End::Unknown),
         });
