@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bowline_resp::Frame;
+use bowline_rt::time::now;
 use tracing::{Instrument as _, Span};
 
 use crate::client::{Client, Servers};
@@ -23,9 +24,9 @@ use crate::trace::{self, Name};
 /// It waits for the first time when it was polled once, and is woken when there is an answer: polling it more often does no harm.
 pub(crate) struct Call<'a, F> {
     client: &'a Client,
-    /// `None` when another future has taken them over.
-    request: Option<(Command, F)>,
-    /// When it began, if that is known. A call that is sent at once and not again does not need to know.
+    /// The command, and what makes the one in its place. `None` when another future has taken them over.
+    request: Option<(Command, Option<F>)>,
+    /// When it began, if that is known.
     started: Option<Instant>,
     progress: Progress<'a>,
 }
@@ -44,10 +45,9 @@ enum Begun {
     Otherwise(Span),
 }
 
-impl<'a, F: FnOnce() -> Option<Command> + Send + Unpin + 'a> Call<'a, F> {
-    /// `started` has to be known if `in_full` may make something: both commands have one deadline.
-    pub fn new(client: &'a Client, command: Command, in_full: F, started: Option<Instant>) -> Self {
-        Self { client, request: Some((command, in_full)), started, progress: Progress::New }
+impl<'a, F: FnOnce() -> Command + Send + Unpin + 'a> Call<'a, F> {
+    pub fn new(client: &'a Client, command: Command, in_full: Option<F>) -> Self {
+        Self { client, request: Some((command, in_full)), started: None, progress: Progress::New }
     }
 
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<Result<Frame, CallError>> {
@@ -74,8 +74,10 @@ impl<'a, F: FnOnce() -> Option<Command> + Send + Unpin + 'a> Call<'a, F> {
         outcome
     }
 
-    fn begin(&self, waker: &Waker) -> Result<Begun, NotSent> {
-        let (command, _) = self.request.as_ref().expect("it has not begun");
+    fn begin(&mut self, waker: &Waker) -> Result<Begun, NotSent> {
+        let (command, in_full) = self.request.as_ref().expect("it has not begun");
+        // Two commands have one deadline. With one that is sent at once, nobody needs to know when it began.
+        self.started = in_full.as_ref().map(|_| now());
         let span = trace::span(&Name(command));
         let node = match self.client.servers() {
             Servers::One(node) if span.is_disabled() => node,
@@ -105,7 +107,7 @@ impl<'a, F: FnOnce() -> Option<Command> + Send + Unpin + 'a> Call<'a, F> {
     }
 }
 
-impl<'a, F: FnOnce() -> Option<Command> + Send + Unpin + 'a> Future for Call<'a, F> {
+impl<'a, F: FnOnce() -> Command + Send + Unpin + 'a> Future for Call<'a, F> {
     type Output = Result<Frame, CallError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {

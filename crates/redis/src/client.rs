@@ -173,7 +173,7 @@ impl Client {
     /// # Errors
     /// [`CallError`], which says what is known about the command.
     pub fn call(&self, command: Command) -> impl Future<Output = Result<Frame, CallError>> + Send {
-        Call::new(self, command, || None, None)
+        Call::new(self, command, None::<fn() -> Command>)
     }
 
     /// Runs a script: by its digest, and in full on a server that does not know it, within one deadline.
@@ -186,8 +186,8 @@ impl Client {
         keys: &'a [&'a [u8]],
         arguments: &'a [&'a [u8]],
     ) -> impl Future<Output = Result<Frame, CallError>> + Send + 'a {
-        let in_full = move || Some(script.by_source(keys, arguments));
-        Call::new(self, script.by_digest(keys, arguments), in_full, Some(now()))
+        let in_full = move || script.by_source(keys, arguments);
+        Call::new(self, script.by_digest(keys, arguments), Some(in_full))
     }
 
     /// Runs several commands one behind the other, on one connection and within one deadline. See [`Batch`].
@@ -306,7 +306,7 @@ impl Client {
     pub(crate) async fn run_command(
         &self,
         mut command: Command,
-        in_full: impl FnOnce() -> Option<Command>,
+        mut in_full: Option<impl FnOnce() -> Command>,
         way: Way,
         started: Option<Instant>,
         mut first: Option<Delivery>,
@@ -318,7 +318,6 @@ impl Client {
             _ => now(),
         });
         let deadline = after(started, limit);
-        let mut in_full = Some(in_full);
         let mut attempts = Attempts { way, ..Attempts::default() };
         loop {
             let attempt = match first.take() {
@@ -328,9 +327,8 @@ impl Client {
             let Attempt::Answered(frame) = attempt? else { continue };
             let Frame::Error(text) = frame else { return Ok(frame) };
             let error = ServerError::new(&text);
-            let in_full = if error.code == "NOSCRIPT" { in_full.take() } else { None };
-            match in_full.and_then(|in_full| in_full()) {
-                Some(whole) => command = whole,
+            match in_full.take().filter(|_| error.code == "NOSCRIPT") {
+                Some(in_full) => command = in_full(),
                 None => return Err(attempts.in_spite_of_the_lost(error.into())),
             }
             command.check_shared(self.bytes_max())?;

@@ -79,7 +79,7 @@ impl Client {
 
     async fn run_on(&self, command: Command, way: Way) -> Result<Frame, CallError> {
         let span = trace::span(&Name(&command));
-        let call = self.run_command(command, || None, way, None, None);
+        let call = self.run_command(command, None::<fn() -> Command>, way, None, None);
         let outcome = call.instrument(span.clone()).await;
         trace::end(&span, &outcome);
         self.metrics().count_call(&outcome);
