@@ -98,7 +98,7 @@ fn now() -> Instant {
 fn format() -> Result<u64> {
     process::run(cargo("").args(["fmt", "--all", "--check"]))?;
     // In these, --all would format the crates of the main workspace once more.
-    for package in ["sim", "bench", "bench/driver", "fuzz"] {
+    for package in ["sim", "bench", "bench/driver", "bench/sessions", "fuzz"] {
         process::run(cargo(package).args(["fmt", "--check"]))?;
     }
     Ok(0)

@@ -40,16 +40,30 @@ const TOOLS: [&str; 8] =
 /// Kinds of dependencies that end up in the product.
 const PRODUCT_TABLES: [&str; 2] = ["dependencies", "build-dependencies"];
 
+/// A feature with which nothing that serves anybody may be built, and the manifests that name it: who has it, and the benchmark
+/// that needs it.
+const UNGUARDED: (&str, [&str; 2]) = ("unguarded", ["crates/api/Cargo.toml", "bench/sessions/Cargo.toml"]);
+
 /// Checks one manifest.
 ///
 /// # Errors
 /// It is not TOML.
 pub fn manifest(path: &str, text: &str) -> Result<Vec<Finding>> {
     let table: toml::Table = text.parse().with_context(|| path.to_owned())?;
-    let Some(package) = table.get("package").and_then(toml::Value::as_table) else {
-        return Ok(Vec::new()); // the root of the main workspace
-    };
     let mut findings = Vec::new();
+    let (feature, manifests) = UNGUARDED;
+    if let Some(line) = text.lines().position(|line| line.contains(feature))
+        && !manifests.contains(&path)
+    {
+        findings.push(Finding::at(
+            path,
+            line,
+            format!("{feature} leaves out what guards the session service"),
+        ));
+    }
+    let Some(package) = table.get("package").and_then(toml::Value::as_table) else {
+        return Ok(findings); // the root of the main workspace
+    };
     if table.get("lints").and_then(|lints| lints.get("workspace")).and_then(toml::Value::as_bool)
         != Some(true)
     {
@@ -141,6 +155,18 @@ mod tests {
     fn versions_are_named_once() {
         check("bowline-store", "[dependencies]\nbytes = \"1\"\n", &[6]);
         check("bowline-store", "[dependencies]\nbytes = { workspace = true, optional = true }\n", &[]);
+    }
+
+    #[test]
+    fn the_product_has_its_guard() {
+        check(
+            "bowline-node",
+            "[dependencies]\nbowline-api = { workspace = true, features = [\"unguarded\"] }\n",
+            &[5],
+        );
+        let root =
+            "[workspace.dependencies]\nbowline-api = { path = \"crates/api\", features = [\"unguarded\"] }\n";
+        assert_eq!(manifest("Cargo.toml", root).expect("the sample is TOML").len(), 1);
     }
 
     #[test]
