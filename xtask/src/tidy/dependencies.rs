@@ -162,7 +162,7 @@ mod tests {
         check(
             "bowline-node",
             "[dependencies]\nbowline-api = { workspace = true, features = [\"unguarded\"] }\n",
-            &[5],
+            &[6],
         );
         let root =
             "[workspace.dependencies]\nbowline-api = { path = \"crates/api\", features = [\"unguarded\"] }\n";
