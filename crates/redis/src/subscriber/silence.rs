@@ -15,6 +15,8 @@ pub(crate) struct Silence {
     probe_interval: Duration,
     /// Silence before this is not the server's: bytes came, nothing was owed, or this process was asleep.
     since: Instant,
+    /// This silence has been excused once with this process being asleep.
+    is_excused: bool,
     /// When the silence is measured next; only while an answer is owed.
     next_check: Option<Instant>,
 }
@@ -27,6 +29,7 @@ impl Silence {
             check_interval: settings.silence_max / SILENCE_CHECKS,
             probe_interval: settings.probe_interval,
             since: now,
+            is_excused: false,
             next_check: None,
         }
     }
@@ -34,11 +37,12 @@ impl Silence {
     /// Bytes were read, or their lack proves nothing.
     pub const fn broken(&mut self, now: Instant) {
         self.since = now;
+        self.is_excused = false;
     }
 
     /// The first answer is owed.
     pub fn begin(&mut self, now: Instant) {
-        self.since = now;
+        self.broken(now);
         self.next_check = Some(now + self.check_interval);
     }
 
@@ -58,11 +62,13 @@ impl Silence {
     }
 
     /// Why the connection is dead, if it is. `oldest` is when the oldest request without an answer was sent: an answer that never
-    /// comes is noticed even while messages do. A look that comes much too late means that this process was asleep.
+    /// comes is noticed even while messages do. A look that comes much too late means that this process was asleep; once, for one that
+    /// is starved for good would otherwise never notice a dead server.
     pub fn check(&mut self, oldest: Option<Instant>, now: Instant) -> Option<Death> {
         let check_at = self.next_check.filter(|&check_at| now >= check_at)?;
         let oldest = oldest?;
-        if now.saturating_duration_since(check_at) > self.check_interval {
+        if now.saturating_duration_since(check_at) > self.check_interval && !self.is_excused {
+            self.is_excused = true;
             self.since = now;
         }
         let silent_since = self.since.max(oldest);
