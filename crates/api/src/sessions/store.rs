@@ -211,14 +211,14 @@ macro_rules! script {
 impl Scripts {
     fn new() -> Self {
         Self {
-            // Twice is as good as once: a nonce knows who consumed it.
-            read: script!("prelude", "session", "read").idempotent(),
+            // Twice is as good as once: a nonce knows who consumed it. With `room` also where the store is full.
+            read: script!("room", "prelude", "session", "read").idempotent(),
             write: script!("prelude", "session", "write"),
-            erase: script!("prelude", "session", "erase"),
+            erase: script!("room", "prelude", "session", "erase"),
             enter: script!("prelude", "enter").idempotent(),
-            list: script!("prelude", "list").idempotent(),
+            list: script!("room", "prelude", "list").idempotent(),
             forget: script!("prelude", "forget").idempotent(),
-            admit: script!("prelude", "admit").idempotent(),
+            admit: script!("room", "prelude", "admit").idempotent(),
         }
     }
 }

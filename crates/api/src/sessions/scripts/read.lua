@@ -13,8 +13,9 @@ if ARGV[5] == '1' and held[6] == '1' then
   local later = math.min(now + tonumber(held[5]), tonumber(held[7]))
   if later > expires then
     expires = later
-    redis.call('HSET', KEYS[1], 'expires', digits(expires))
+    -- In this order: see room.lua.
     redis.call('PEXPIREAT', KEYS[1], digits(expires))
+    redis.call('HSET', KEYS[1], 'expires', digits(expires))
   end
 end
 local value = ARGV[6] == '1' and redis.call('HGET', KEYS[1], 'value') or ''

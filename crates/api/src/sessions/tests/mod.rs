@@ -2,9 +2,11 @@
 
 mod conditions;
 mod description;
+mod full;
 mod log;
 mod operations;
 mod owners;
+mod redis_server;
 mod schema;
 mod signatures;
 mod store_down;
@@ -32,7 +34,8 @@ const BOUND: Duration = Duration::from_secs(20);
 
 /// A service over a store of its own, and two keys of different namespaces.
 struct World {
-    store: bowline_store::Store,
+    /// `None` if it is another process.
+    store: Option<bowline_store::Store>,
     client: Client,
     sessions: Sessions,
     keys: Keys,
@@ -174,6 +177,11 @@ impl World {
         let store = bowline_store::Store::start(loopback(), bowline_store::Settings::default()).await;
         let store = store.expect("a store");
         let client = client(store.address());
+        Self { store: Some(store), ..Self::over(client, settings) }
+    }
+
+    /// A service over a store that somebody else runs.
+    fn over(client: Client, settings: Settings) -> Self {
         let orders = signing_key("orders-1", Algorithm::HmacSha256);
         let billing = signing_key("billing-1", Algorithm::Ed25519);
         let entry = |key: &SigningKey, namespace: &str| {
@@ -182,7 +190,7 @@ impl World {
         let table = entry(&orders, "orders") + &entry(&billing, "billing");
         let keys = Keys::from_toml("test", &table).expect("keys");
         let sessions = Sessions::new(client.clone(), keys.clone(), settings);
-        Self { store, client, sessions, keys, orders, billing }
+        Self { store: None, client, sessions, keys, orders, billing }
     }
 
     /// Signs as the key of `orders` and asks.

@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn without_a_store_nothing_is_executed_and_that_is_said_in_time() {
     let World { store, client, sessions, orders, billing, .. } = World::with(Settings::default()).await;
-    store.stop().await.expect("it ends");
+    store.expect("it is in this process").stop().await.expect("it ends");
     let requests = [
         get(one("a")),
         ask("HEAD", one("a")),
