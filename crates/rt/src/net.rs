@@ -4,7 +4,7 @@
 //! keep-alive on, because a silent peer must be noticed even where nobody above pings.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -62,6 +62,15 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
         address @ IpAddr::V4(_) => SocketAddr::new(address, peer.port()),
         // With its scope, which a link-local one needs.
         IpAddr::V6(_) => peer,
+    }
+}
+
+/// Who stands behind an address, as far as it tells: of IPv6, everybody has a network of 64 bits.
+#[must_use]
+pub fn who(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -289,5 +298,17 @@ mod tests {
             check(port, Some(port)).await;
         }
         check(4, None).await;
+    }
+
+    #[test]
+    fn an_address_is_who_stands_behind_it() {
+        let check = |one: &str, other: &str, same: bool| {
+            let [one, other] = [one, other].map(|text| who(text.parse().expect("an address")));
+            assert_eq!(one == other, same, "{one} {other}");
+        };
+        check("192.0.2.1", "192.0.2.2", false);
+        check("::ffff:192.0.2.1", "192.0.2.1", true);
+        check("2001:db8::1", "2001:db8::2:1", true);
+        check("2001:db8::1", "2001:db8:0:1::1", false);
     }
 }

@@ -15,11 +15,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bowline_model::{AgentId, Epoch, ServiceName};
+use bowline_rt::net::who;
 use tokio::sync::Notify;
 
 use crate::directory::{Directory, PublishError};
 use crate::limits;
-use crate::lobby::who;
 use crate::pool::PoolSettings;
 use crate::session::{End, Login, Session, lock};
 use crate::settings::Settings;

@@ -8,9 +8,10 @@
 //! attached, whose tunnels come in by the same port.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
+use bowline_rt::net::who;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits;
@@ -135,16 +136,10 @@ async fn acquire(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     semaphore.clone().acquire_owned().await.expect("the semaphores of a lobby are never closed")
 }
 
-/// Who stands behind an address, as far as it tells: of IPv6, everybody has a network of 64 bits.
-pub fn who(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use futures_util::FutureExt;
 
     use super::*;
@@ -186,18 +181,6 @@ mod tests {
         drop(first);
         assert!(waiting.now_or_never().is_some(), "the share is free again");
         assert!(matches!(enter(&lobby, "192.0.2.1"), Entry::Place(_)));
-    }
-
-    #[test]
-    fn an_address_is_who_stands_behind_it() {
-        let check = |one: &str, other: &str, same: bool| {
-            let [one, other] = [one, other].map(|text| who(text.parse().expect("an address")));
-            assert_eq!(one == other, same, "{one} {other}");
-        };
-        check("192.0.2.1", "192.0.2.2", false);
-        check("::ffff:192.0.2.1", "192.0.2.1", true);
-        check("2001:db8::1", "2001:db8::2:1", true);
-        check("2001:db8::1", "2001:db8:0:1::1", false);
     }
 
     #[test]
