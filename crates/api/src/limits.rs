@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-/// Most connections that are served at once; more wait in the kernel's queue.
+/// Most connections that are served at once. For one more, one that waits for its peer has to go; where none does, it waits in
+/// the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 256;
 
-/// Longest wait for a connection's request line and headers.
+/// Longest wait for a connection's request line and headers, from the end of the answer before. Where places are scarce a
+/// connection may have to make room earlier.
 pub const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection whose peer takes nothing of an answer for so long is ended.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Longest time to answer a request. A status asks every gateway of the zone, each with a shorter bound.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

@@ -59,9 +59,14 @@ pub(crate) fn problem(status: StatusCode, code: &'static str, error: impl Into<S
 }
 
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response {
-    let mut text = serde_json::to_string_pretty(value).expect("plain data becomes JSON");
-    text.push('\n');
-    (status, [(CONTENT_TYPE, "application/json")], text).into_response()
+    (status, [(CONTENT_TYPE, "application/json")], json_text(value)).into_response()
+}
+
+/// JSON as it stands in answers.
+pub(crate) fn json_text(value: &impl Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(value).expect("plain data becomes JSON");
+    text.push(b'\n');
+    text
 }
 
 async fn health() -> Response {

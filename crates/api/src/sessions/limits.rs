@@ -51,6 +51,9 @@ pub const BULK_REQUEST_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of values after which a bulk read answers no more of them.
 pub const BULK_VALUES_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Bytes of values, as they stand in answers, that all bulk reads together may hold until their callers have read them.
+pub const BULK_ANSWERS_BYTES_MAX: usize = 128 * 1024 * 1024;
+
 /// Sessions that one bulk read or listing asks the store for at the same time.
 pub const PARALLEL_MAX: usize = 16;
 

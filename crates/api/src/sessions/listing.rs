@@ -2,10 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
-use super::Sessions;
+use super::answers::Share;
 use super::conditions::entity_tag;
 use super::index::Index;
 use super::instant::rfc3339;
@@ -14,6 +15,8 @@ use super::limits::{BULK_KEYS_MAX, BULK_VALUES_BYTES_MAX, PAGE_MAX, PARALLEL_MAX
 use super::problem::{Code, Problem, before_the_change};
 use super::query::{cursor, written};
 use super::store::{Caller, Failure, Found, Look, Session};
+use super::{Sessions, Settings};
+use crate::routes::json_text;
 
 /// What a listing says of a session.
 #[derive(Debug, Serialize)]
@@ -46,7 +49,7 @@ struct Asked {
 
 /// The answer to a bulk read, in the order of the keys.
 #[derive(Debug, Serialize)]
-pub(super) struct Answered {
+struct Answered {
     results: Vec<Answer>,
 }
 
@@ -64,7 +67,7 @@ enum Answer {
     Absent { key: String },
     /// The store did not say; ask again.
     NotExecuted { key: String },
-    /// The answer is large enough without it; ask again for this one.
+    /// The answer is large enough without it, or others hold the memory; ask again for this one.
     LeftOut { key: String },
 }
 
@@ -98,14 +101,19 @@ impl Sessions {
         Ok(ListedPage { sessions, next: page.next.as_deref().map(cursor) })
     }
 
-    /// Several sessions with their values.
+    /// Several sessions with their values, as JSON.
     pub(super) async fn read_many(
         &self,
         caller: &Caller,
         body: &[u8],
         extend: bool,
-    ) -> Result<Answered, Problem> {
+    ) -> Result<Bytes, Problem> {
         let keys = keys(body)?;
+        let Settings { value_bytes_max, store_deadline, .. } = *self.settings();
+        // One value finds room in any case, so that whoever asks again for what was left out comes to an end.
+        let share = self.answers().share(in_base64(value_bytes_max), store_deadline).await;
+        let mut share =
+            share.ok_or(Failure::NotExecuted("too many answers wait to be read by their callers"))?;
         self.store().admit(caller).await.map_err(before_the_change)?;
         let look = Look { matches: "", extend, value: true };
         let reads = keys.into_iter().map(async |key| {
@@ -115,19 +123,29 @@ impl Sessions {
         let mut reads = stream::iter(reads).buffered(PARALLEL_MAX);
         let (mut results, mut bytes) = (Vec::new(), 0);
         while let Some((key, found)) = reads.next().await {
-            results.push(answer(&key, found, &mut bytes)?);
+            results.push(answer(&key, found, &mut bytes, &mut share)?);
         }
-        Ok(Answered { results })
+        Ok(share.holds(json_text(&Answered { results })))
     }
 }
 
+/// Characters that so many bytes become.
+fn in_base64(bytes: usize) -> usize {
+    bytes.div_ceil(3).saturating_mul(4)
+}
+
 /// `bytes`: of the values so far.
-fn answer(key: &SessionKey, found: Result<Found, Failure>, bytes: &mut usize) -> Result<Answer, Problem> {
+fn answer(
+    key: &SessionKey,
+    found: Result<Found, Failure>,
+    bytes: &mut usize,
+    share: &mut Share,
+) -> Result<Answer, Problem> {
     let plain = key.plain();
     match found {
         Ok(Found::Session(session)) => {
             let value = &session.content.value;
-            if *bytes + value.len() > BULK_VALUES_BYTES_MAX {
+            if *bytes + value.len() > BULK_VALUES_BYTES_MAX || !share.take(in_base64(value.len())) {
                 return Ok(Answer::LeftOut { key: plain });
             }
             *bytes += value.len();

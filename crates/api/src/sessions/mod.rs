@@ -19,6 +19,7 @@
 //!
 //! Read in this order: `routes`, `guard`, `change`, `store`, `index`, `listing`; the scripts are in `scripts/`.
 
+mod answers;
 mod change;
 mod clock;
 mod conditions;
@@ -47,8 +48,9 @@ use bowline_identity::signature::Namespace;
 use bowline_redis::Client;
 use prometheus_client::registry::Registry;
 
+use self::answers::Answers;
 use self::guard::Guard;
-use self::limits::{LIFETIME, STORE_DEADLINE, TTL, VALUE_BYTES};
+use self::limits::{BULK_ANSWERS_BYTES_MAX, LIFETIME, STORE_DEADLINE, TTL, VALUE_BYTES};
 use self::metrics::Metrics;
 use self::store::Store;
 
@@ -71,6 +73,8 @@ pub struct Settings {
     /// Since when the store remembers nonces, as time since 1970, if it is known to have forgotten those before. What was
     /// signed in an earlier second may be a replay.
     pub remembers_since: Option<Duration>,
+    /// Bytes of values that all answers to bulk reads together may hold until their callers have read them.
+    pub answers_bytes_max: usize,
 }
 
 impl Default for Settings {
@@ -82,6 +86,7 @@ impl Default for Settings {
             tls: false,
             store_deadline: STORE_DEADLINE,
             remembers_since: None,
+            answers_bytes_max: BULK_ANSWERS_BYTES_MAX,
         }
     }
 }
@@ -95,6 +100,7 @@ struct Inner {
     guard: Guard,
     settings: Settings,
     metrics: Metrics,
+    answers: Answers,
 }
 
 impl Sessions {
@@ -113,8 +119,8 @@ impl Sessions {
     }
 
     fn guarded(client: Client, guard: Guard, settings: Settings) -> Self {
-        let store = Store::new(client);
-        Self(Arc::new(Inner { store, guard, settings, metrics: Metrics::new() }))
+        let (store, answers) = (Store::new(client), Answers::new(settings.answers_bytes_max));
+        Self(Arc::new(Inner { store, guard, settings, metrics: Metrics::new(), answers }))
     }
 
     /// Its routes.
@@ -141,6 +147,10 @@ impl Sessions {
 
     fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    fn answers(&self) -> &Answers {
+        &self.0.answers
     }
 
     fn metrics(&self) -> &Metrics {

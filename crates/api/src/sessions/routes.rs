@@ -218,7 +218,7 @@ impl Sessions {
             }
             Operation::ReadMany => {
                 let answered = self.read_many(&caller, &body, parameters.extend.unwrap_or(true)).await?;
-                Ok(json(StatusCode::OK, &answered))
+                Ok(([(CONTENT_TYPE, "application/json")], answered).into_response())
             }
         }
     }
