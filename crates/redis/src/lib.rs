@@ -89,8 +89,9 @@
 //! # Settings, limits, metrics, logs
 //! [`Settings`] holds times and bounds, [`limits`] explains each. Everything is bounded: requests in flight by count and bytes,
 //! callers that wait, replies ([`NotSent::Full`], [`NotSent::Overloaded`]). [`Client::metrics`] are the counters;
-//! [`Client::register_metrics`] names them `bowline_redis_…`. Each call is a `tracing` span `redis_call` at level debug with
-//! the fields `command` (the name), `epoch`, `resends`, `outcome`; no argument and no answer is ever logged.
+//! [`Client::register_metrics`] names them `bowline_redis_…`, [`Metrics::register_under`] as you like. Each call is a `tracing`
+//! span `redis_call` at level debug with the fields `command` (the name), `epoch`, `resends`, `outcome`; no argument and no answer
+//! is ever logged.
 //!
 //! # Features
 //! `fake`: a server in memory for the tests of users.

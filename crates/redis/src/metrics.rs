@@ -148,7 +148,13 @@ impl Metrics {
 
     /// Adds the counters to a registry, under names that begin with `bowline_redis_`.
     pub fn register(&self, registry: &mut Registry) {
-        let registry = registry.sub_registry_with_prefix("bowline_redis");
+        self.register_under("bowline_redis", registry);
+    }
+
+    /// Adds the counters to a registry, under names that begin with `prefix` and `_`: where a process has several clients, each
+    /// needs names of its own.
+    pub fn register_under(&self, prefix: &str, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix(prefix);
         registry.register("calls", "Calls to the store by outcome", self.calls.clone());
         registry.register("resent", "Commands sent again after a connection was lost", self.resent.clone());
         registry.register("connected", "Connections to the store that came up", self.connected.clone());

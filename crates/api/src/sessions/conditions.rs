@@ -52,20 +52,42 @@ fn malformed() -> Problem {
 }
 
 fn versions(text: &str, weakly: bool) -> Result<String, Problem> {
-    if text.trim() == "*" {
+    if blanks_off(text) == "*" {
         return Ok("*".to_owned());
     }
-    let mut versions = Vec::new();
-    for (count, tag) in text.split(',').enumerate() {
-        let tag = tag.trim_matches([' ', '\t']);
-        let (weak, tag) = tag.strip_prefix("W/").map_or((false, tag), |tag| (true, tag));
-        let inner = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-        let inner = inner.filter(|inner| !inner.contains('"') && count < TAGS_MAX).ok_or_else(malformed)?;
-        if is_version(inner) && (weakly || !weak) {
-            versions.push(inner);
+    let (mut versions, mut tags) = (Vec::new(), 0);
+    let mut rest = blanks_off(text);
+    // Elements of a list may be empty, but they count (RFC 9110, 5.6.1).
+    for _ in 0..TAGS_MAX {
+        if !rest.starts_with(',') && !rest.is_empty() {
+            let (weak, opaque, behind) = tag(rest).ok_or_else(malformed)?;
+            tags += 1;
+            if is_version(opaque) && (weakly || !weak) {
+                versions.push(opaque);
+            }
+            rest = blanks_off(behind);
+        }
+        match rest.strip_prefix(',') {
+            Some(next) => rest = blanks_off(next),
+            None if rest.is_empty() && tags > 0 => {
+                return Ok(if versions.is_empty() { NO_VERSION.to_owned() } else { versions.join(",") });
+            }
+            None => break,
         }
     }
-    Ok(if versions.is_empty() { NO_VERSION.to_owned() } else { versions.join(",") })
+    Err(malformed())
+}
+
+/// The entity tag at the beginning of a text: whether it is weak, what is in its quotation marks, and what is behind them. It
+/// may hold commas, and no spaces (RFC 9110, 8.8.3).
+fn tag(text: &str) -> Option<(bool, &str, &str)> {
+    let (weak, quoted) = text.strip_prefix("W/").map_or((false, text), |quoted| (true, quoted));
+    let (opaque, behind) = quoted.strip_prefix('"')?.split_once('"')?;
+    opaque.bytes().all(|byte| byte.is_ascii_graphic()).then_some((weak, opaque, behind))
+}
+
+fn blanks_off(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
 }
 
 fn is_version(text: &str) -> bool {
@@ -105,7 +127,12 @@ mod tests {
         check(&format!("\"{ONE}\" ,\t\"{TWO}\""), &format!("{ONE},{TWO}"), &format!("{ONE},{TWO}"));
         check(&format!("W/\"{ONE}\""), "-", ONE);
         check("\"\"", "-", "-");
-        check("\"another server's\"", "-", "-");
+        check("\"another-server's\"", "-", "-");
+        check(&format!("\"a,b\", \"{ONE}\""), ONE, ONE);
+        // A version that is only a part of another tag is none.
+        check(&format!("\"x,{ONE},y\""), "-", "-");
+        check(&format!("\",\"{}", ",\"\"".repeat(TAGS_MAX - 1)), "-", "-");
+        check(&format!(", ,\"{ONE}\",,W/\"{TWO}\" ,"), ONE, &format!("{ONE},{TWO}"));
         check(&format!("\"{}\"", ONE.to_uppercase()), "-", "-");
         assert!(Conditions::of(&HeaderMap::new()).expect("none").is_empty());
     }
@@ -113,7 +140,28 @@ mod tests {
     #[test]
     fn malformed_conditions_are_refused() {
         let many = vec!["\"a\""; TAGS_MAX + 1].join(",");
-        for value in ["", ONE, "\"a", "a\"", "\"a\" \"b\"", "\"a\",", "*, \"a\"", "w/\"a\"", &many] {
+        let commas = ",".repeat(TAGS_MAX) + "\"a\"";
+        assert!(of(IF_MATCH, &commas[1..]).is_ok());
+        let values = [
+            "",
+            ",",
+            ", ,",
+            ONE,
+            "\"a",
+            "a\"",
+            "\"a\" \"b\"",
+            "\"a\"\"b\"",
+            "\"a b\"",
+            "*, \"a\"",
+            "\"a\", *",
+            "**",
+            "w/\"a\"",
+            "W/ \"a\"",
+            "W/a",
+            &many,
+            &commas,
+        ];
+        for value in values {
             assert_eq!(of(IF_MATCH, value).expect_err("malformed").code, Code::ConditionInvalid, "{value}");
         }
     }

@@ -1,6 +1,7 @@
 //! From requests to operations, and back to responses.
 //!
-//! A path is compared as it came, with its escapes: what is signed is what is served. Nothing is normalised.
+//! A path is compared as it came, with its escapes: what is signed is what is served. Nothing is normalised. A fragment, which
+//! has no place in a request, never gets here: the reader of HTTP (`http::Uri`) takes it off.
 
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};

@@ -42,7 +42,7 @@ impl Service {
     /// Adds its counters, and those of its connection to the store.
     pub fn register_metrics(&self, metrics: &mut Metrics) {
         self.sessions.register_metrics(metrics);
-        self.client.register_metrics(metrics.sub_registry_with_prefix("bowline_sessions"));
+        self.client.metrics().register_under("bowline_sessions_redis", metrics);
     }
 
     /// Serves among the entries, with which it drains.

@@ -107,7 +107,7 @@ async fn sessions_are_served_over_the_embedded_store_and_keys_rotate() {
     for line in [
         "bowline_session_requests_total{operation=\"put\",outcome=\"ok\"} 1",
         "bowline_session_requests_total{operation=\"read\",outcome=\"refused\"} 3",
-        "bowline_sessions_bowline_redis_up 1",
+        "bowline_sessions_redis_up 1",
     ] {
         assert!(text(&metrics).contains(line), "{line} is missing:\n{}", text(&metrics));
     }
