@@ -17,6 +17,11 @@ pub(super) struct Conditions {
     pub none_matches: String,
 }
 
+/// What may stand around an entity tag.
+const BLANKS: [char; 2] = [' ', '\t'];
+/// What may stand between two of them, if there is a comma.
+const COMMAS: [char; 3] = [' ', '\t', ','];
+
 /// Stands for tags of which none is ours: it is in no version.
 const NO_VERSION: &str = "-";
 
@@ -52,27 +57,24 @@ fn malformed() -> Problem {
 }
 
 fn versions(text: &str, weakly: bool) -> Result<String, Problem> {
-    if blanks_off(text) == "*" {
+    if text.trim_matches(BLANKS) == "*" {
         return Ok("*".to_owned());
     }
-    let (mut versions, mut tags) = (Vec::new(), 0);
-    let mut rest = blanks_off(text);
-    // Elements of a list may be empty, but they count (RFC 9110, 5.6.1).
+    let mut versions = Vec::new();
+    // Elements of a list may be empty (RFC 9110, 5.6.1).
+    let mut rest = text.trim_start_matches(COMMAS);
     for _ in 0..TAGS_MAX {
-        if !rest.starts_with(',') && !rest.is_empty() {
-            let (weak, opaque, behind) = tag(rest).ok_or_else(malformed)?;
-            tags += 1;
-            if is_version(opaque) && (weakly || !weak) {
-                versions.push(opaque);
-            }
-            rest = blanks_off(behind);
+        let (weak, opaque, behind) = tag(rest).ok_or_else(malformed)?;
+        if is_version(opaque) && (weakly || !weak) {
+            versions.push(opaque);
         }
-        match rest.strip_prefix(',') {
-            Some(next) => rest = blanks_off(next),
-            None if rest.is_empty() && tags > 0 => {
-                return Ok(if versions.is_empty() { NO_VERSION.to_owned() } else { versions.join(",") });
-            }
-            None => break,
+        let behind = behind.trim_start_matches(BLANKS);
+        rest = behind.trim_start_matches(COMMAS);
+        if rest.is_empty() {
+            return Ok(if versions.is_empty() { NO_VERSION.to_owned() } else { versions.join(",") });
+        }
+        if !behind.starts_with(',') {
+            break;
         }
     }
     Err(malformed())
@@ -84,10 +86,6 @@ fn tag(text: &str) -> Option<(bool, &str, &str)> {
     let (weak, quoted) = text.strip_prefix("W/").map_or((false, text), |quoted| (true, quoted));
     let (opaque, behind) = quoted.strip_prefix('"')?.split_once('"')?;
     opaque.bytes().all(|byte| byte.is_ascii_graphic()).then_some((weak, opaque, behind))
-}
-
-fn blanks_off(text: &str) -> &str {
-    text.trim_matches([' ', '\t'])
 }
 
 fn is_version(text: &str) -> bool {
@@ -140,8 +138,6 @@ mod tests {
     #[test]
     fn malformed_conditions_are_refused() {
         let many = vec!["\"a\""; TAGS_MAX + 1].join(",");
-        let commas = ",".repeat(TAGS_MAX) + "\"a\"";
-        assert!(of(IF_MATCH, &commas[1..]).is_ok());
         let values = [
             "",
             ",",
@@ -159,7 +155,6 @@ mod tests {
             "W/ \"a\"",
             "W/a",
             &many,
-            &commas,
         ];
         for value in values {
             assert_eq!(of(IF_MATCH, value).expect_err("malformed").code, Code::ConditionInvalid, "{value}");

@@ -158,11 +158,17 @@ fn answer(
     }
 }
 
+/// What is JSON may be a list all the same, which is read as the members of an object in their order.
+fn is_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().starts_with(b"{")
+}
+
 fn keys(body: &[u8]) -> Result<Vec<SessionKey>, Problem> {
     let invalid = |text: String| Problem::new(Code::BodyInvalid, text);
     let form = "the body is JSON such as {\"keys\": [\"one\", \"two\"]}";
     // The parser's own message may quote a key.
-    let Asked { keys } = serde_json::from_slice(body).map_err(|_| invalid(form.to_owned()))?;
+    let asked = serde_json::from_slice(body).ok().filter(|_| is_object(body));
+    let Asked { keys } = asked.ok_or_else(|| invalid(form.to_owned()))?;
     if !(1..=BULK_KEYS_MAX).contains(&keys.len()) {
         return Err(invalid(format!("from 1 to {BULK_KEYS_MAX} keys can be read at once")));
     }

@@ -23,6 +23,7 @@ mod answers;
 mod change;
 mod clock;
 mod conditions;
+mod description;
 mod guard;
 mod index;
 mod instant;
@@ -46,16 +47,15 @@ use bowline_identity::signature::Keys;
 #[cfg(feature = "unguarded")]
 use bowline_identity::signature::Namespace;
 use bowline_redis::Client;
+use bytes::Bytes;
 use prometheus_client::registry::Registry;
 
 use self::answers::Answers;
+use self::description::description;
 use self::guard::Guard;
 use self::limits::{BULK_ANSWERS_BYTES_MAX, LIFETIME, STORE_DEADLINE, TTL, VALUE_BYTES};
 use self::metrics::Metrics;
 use self::store::Store;
-
-/// The description of the service, which it serves itself.
-const OPENAPI: &str = include_str!("openapi.json");
 
 /// How the service is set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +101,7 @@ struct Inner {
     settings: Settings,
     metrics: Metrics,
     answers: Answers,
+    description: Bytes,
 }
 
 impl Sessions {
@@ -120,7 +121,8 @@ impl Sessions {
 
     fn guarded(client: Client, guard: Guard, settings: Settings) -> Self {
         let (store, answers) = (Store::new(client), Answers::new(settings.answers_bytes_max));
-        Self(Arc::new(Inner { store, guard, settings, metrics: Metrics::new(), answers }))
+        let description = description(&settings).into();
+        Self(Arc::new(Inner { store, guard, settings, metrics: Metrics::new(), answers, description }))
     }
 
     /// Its routes.
@@ -143,6 +145,11 @@ impl Sessions {
 
     fn guard(&self) -> &Guard {
         &self.0.guard
+    }
+
+    /// The description of the service, which it serves itself.
+    fn description(&self) -> Bytes {
+        self.0.description.clone()
     }
 
     fn settings(&self) -> &Settings {

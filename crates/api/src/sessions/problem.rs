@@ -15,6 +15,10 @@ use crate::routes::problem;
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 /// The one that is (RFC 7396).
 pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
+/// What can be sent to a resource by POST.
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+/// The one thing that can.
+pub(super) const JSON: &str = "application/json";
 
 /// What went wrong. [`Code::as_str`] is for programs, and never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,11 +108,13 @@ pub(super) struct Problem {
     pub code: Code,
     text: String,
     allow: Option<String>,
+    /// What cannot be accepted was sent by POST.
+    is_post: bool,
 }
 
 impl Problem {
     pub fn new(code: Code, text: impl Into<String>) -> Self {
-        Self { code, text: text.into(), allow: None }
+        Self { code, text: text.into(), allow: None, is_post: false }
     }
 
     pub fn not_found() -> Self {
@@ -126,6 +132,11 @@ impl Problem {
         Self { allow: Some(allow.to_owned()), ..Self::new(Code::MethodNotAllowed, text) }
     }
 
+    /// It is about the body of a POST.
+    pub fn about_post(self) -> Self {
+        Self { is_post: true, ..self }
+    }
+
     pub fn not_executed(why: &str) -> Self {
         let text = format!("nothing was changed: {why}; sign the request again in a moment");
         Self::new(Code::NotExecuted, text)
@@ -138,6 +149,9 @@ impl Problem {
         match self.code.status() {
             StatusCode::UNAUTHORIZED => {
                 add(WWW_AUTHENTICATE, "Signature realm=\"bowline sessions\"");
+            }
+            StatusCode::UNSUPPORTED_MEDIA_TYPE if self.is_post => {
+                add(ACCEPT_POST, JSON);
             }
             StatusCode::UNSUPPORTED_MEDIA_TYPE => {
                 add(ACCEPT_PATCH, MERGE_PATCH);

@@ -32,7 +32,8 @@ pub(super) struct Parameters {
 }
 
 /// Units of a duration, in milliseconds.
-const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+pub(super) const UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 impl Parameters {
     /// Reads a query of which the names in `known` may be part.
@@ -72,7 +73,8 @@ impl Parameters {
             "keep" => self.keep = Some(flag(value)?),
             "extend" => self.extend = Some(flag(value)?),
             "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
+                let limit = number(value).and_then(|limit| usize::try_from(limit).ok());
+                let limit = limit.filter(|limit| (1..=PAGE_MAX).contains(limit));
                 self.limit = Some(limit.ok_or_else(|| format!("it is a number from 1 to {PAGE_MAX}"))?);
             }
             "cursor" => {
@@ -102,11 +104,17 @@ fn flag(value: &str) -> Result<bool, String> {
     }
 }
 
+/// A whole number in its one form: no sign, no zeros before it.
+fn number(text: &str) -> Option<u64> {
+    let number = text.parse::<u64>().ok()?;
+    (number.to_string() == text).then_some(number)
+}
+
 fn duration(value: &str, max: Duration) -> Result<Duration, String> {
     let digits = value.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = value.split_at(digits);
+    let (count, unit) = value.split_at(digits);
     let unit = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, milliseconds)| milliseconds);
-    let milliseconds = number.parse::<u64>().ok().zip(unit);
+    let milliseconds = number(count).zip(unit);
     let duration = milliseconds
         .map(|(number, unit)| Duration::from_millis(number.saturating_mul(*unit)))
         .ok_or("it is a whole number and one of ms, s, m, h, d, such as 30m")?;
@@ -195,6 +203,9 @@ mod tests {
             "limit=0",
             "limit=101",
             "limit=x",
+            "limit=01",
+            "limit=%2B1",
+            "ttl=01s",
             "cursor=",
             "cursor=x%253Ay",
             "cursor=eCUzQXk%3D",

@@ -14,6 +14,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tracing::Instrument as _;
 
+use super::Sessions;
 use super::change::{Edit, State};
 use super::conditions::{Conditions, entity_tag};
 use super::guard::Admitted;
@@ -21,10 +22,9 @@ use super::index::Index;
 use super::instant::rfc3339;
 use super::key::SessionKey;
 use super::limits::{BULK_REQUEST_BYTES_MAX, TYPE_BYTES_MAX};
-use super::problem::{Code, MERGE_PATCH, Problem, before_the_change};
+use super::problem::{Code, JSON, MERGE_PATCH, Problem, before_the_change};
 use super::query::{Parameters, written};
 use super::store::{Caller, Content, Erased, Found, Look, Times};
-use super::{OPENAPI, Sessions};
 use crate::routes::json;
 
 /// What is under this and a slash is a session.
@@ -136,7 +136,9 @@ impl Sessions {
     pub(super) async fn answer(&self, request: Request) -> Response {
         let path = request.uri().path().to_owned();
         let mut response = match place(request.method(), &path) {
-            Ok(Place::Description) => ([(CONTENT_TYPE, "application/json")], OPENAPI).into_response(),
+            Ok(Place::Description) => {
+                ([(CONTENT_TYPE, "application/json")], self.description()).into_response()
+            }
             Ok(Place::Operation(operation, key)) => self.operate(operation, key, request).await,
             Err(problem) => problem.into_response(),
         };
@@ -218,6 +220,7 @@ impl Sessions {
                 Ok(json(StatusCode::OK, &page))
             }
             Operation::ReadMany => {
+                is_json(&parts.headers)?;
                 let answered = self.read_many(&caller, &body, parameters.extend.unwrap_or(true)).await?;
                 Ok(([(CONTENT_TYPE, "application/json")], answered).into_response())
             }
@@ -293,6 +296,23 @@ fn not_encoded(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
+/// Of the body of a bulk read. Without a content type it is taken for what it has to be.
+fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
+    not_encoded(headers).map_err(Problem::about_post)?;
+    let refused = || {
+        Problem::new(Code::TypeUnsupported, format!("the body is of the content type {JSON}")).about_post()
+    };
+    match headers.get(CONTENT_TYPE).map(|value| essence(value.to_str().unwrap_or_default())) {
+        Some(essence) if !essence.eq_ignore_ascii_case(JSON) => Err(refused()),
+        _ => Ok(()),
+    }
+}
+
+/// A content type without its parameters.
+fn essence(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
 fn edit(headers: &HeaderMap, body: Bytes, parameters: &Parameters) -> Result<Edit, Problem> {
     not_encoded(headers)?;
     if body.is_empty() {
@@ -304,8 +324,7 @@ fn edit(headers: &HeaderMap, body: Bytes, parameters: &Parameters) -> Result<Edi
         };
     }
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case(MERGE_PATCH) {
+    if !essence(content_type).eq_ignore_ascii_case(MERGE_PATCH) {
         return Err(Problem::new(
             Code::TypeUnsupported,
             format!("a patch is of the content type {MERGE_PATCH}"),

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::schema::{check, resolve};
 use super::*;
+use crate::sessions::description::description;
 use crate::sessions::routes::{Operation, Place, place};
 
 /// Headers that every response has, or that belong to HTTP.
@@ -16,12 +17,12 @@ const ALWAYS: [&str; 4] = ["cache-control", "x-content-type-options", "content-t
 /// Codes that need a fault which these requests do not make; other tests do.
 const FAULTS: [&str; 3] = ["conflict", "outcome_unknown", "body_timeout"];
 
-fn document() -> Value {
-    serde_json::from_str(super::super::OPENAPI).expect("the description is JSON")
+pub(super) fn document() -> Value {
+    serde_json::from_str(&description(&settings())).expect("the description is JSON")
 }
 
 /// The operations of the description, by path and method.
-fn described(document: &Value) -> BTreeMap<(String, String), Value> {
+pub(super) fn described(document: &Value) -> BTreeMap<(String, String), Value> {
     let mut found = BTreeMap::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
         for (method, operation) in item.as_object().expect("operations") {
@@ -155,6 +156,8 @@ fn requests() -> Vec<Ask> {
         get("/v1/user-sessions?limit=101"),
         read_many(r#"{"keys":["j","none"]}"#),
         read_many("{}"),
+        read_many(r#"{"keys":["j"]}"#).header("content-type", "text/plain"),
+        read_many(r#"{"keys":["j"]}"#).header("content-encoding", "gzip"),
         put(one("plain"), "text"),
         ask("PATCH", one("plain")).merge_patch("{}"),
         put(one("j"), "").header("content-encoding", "gzip"),

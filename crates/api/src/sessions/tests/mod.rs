@@ -1,5 +1,6 @@
 //! The service as its callers see it: signed requests to its routes, over a real store.
 
+mod accepted;
 mod bulk;
 mod conditions;
 mod description;
