@@ -87,8 +87,7 @@ fn verify(keys: &Keys, tls: bool, parts: &Parts) -> Result<Verified, Problem> {
 fn may_be_new(verified: &Verified, remembers_since: Option<Duration>) -> Result<(), Problem> {
     let is_too_old = remembers_since.is_some_and(|since| verified.created.as_secs() < since.as_secs());
     if is_too_old {
-        let text = "this request may have been made before: it was signed before its nonce could be remembered; sign it again";
-        return Err(Problem::new(Code::Replayed, text));
+        return Err(Problem::unremembered());
     }
     Ok(())
 }

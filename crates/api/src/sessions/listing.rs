@@ -153,7 +153,7 @@ fn answer(
             Ok(Answer::Found { session: listed(key, &session), value_base64 })
         }
         Ok(Found::Absent | Found::Unmet) => Ok(Answer::Absent { key: plain }),
-        Err(failure @ (Failure::Replayed | Failure::Expired)) => Err(failure.into()),
+        Err(failure @ (Failure::Replayed | Failure::Unremembered | Failure::Expired)) => Err(failure.into()),
         Err(Failure::NotExecuted(_) | Failure::OutcomeUnknown(_)) => Ok(Answer::NotExecuted { key: plain }),
     }
 }

@@ -30,6 +30,7 @@ mod instant;
 mod key;
 pub mod limits;
 mod listing;
+mod marks;
 mod merge;
 mod metrics;
 mod problem;
@@ -70,8 +71,8 @@ pub struct Settings {
     pub tls: bool,
     /// Longest wait of a request for the store, with all its steps there.
     pub store_deadline: Duration,
-    /// Since when the store remembers nonces, as time since 1970, if it is known to have forgotten those before. What was
-    /// signed in an earlier second may be a replay.
+    /// Since when the store remembers nonces, as time since 1970, if it is known to have forgotten those before and will not
+    /// lose others while this service runs; otherwise the store is asked. What was signed in an earlier second may be a replay.
     pub remembers_since: Option<Duration>,
     /// Bytes of values that all answers to bulk reads together may hold until their callers have read them.
     pub answers_bytes_max: usize,
@@ -120,9 +121,20 @@ impl Sessions {
     }
 
     fn guarded(client: Client, guard: Guard, settings: Settings) -> Self {
-        let (store, answers) = (Store::new(client), Answers::new(settings.answers_bytes_max));
+        let (store, answers) = (
+            Store::new(client, settings.remembers_since.is_none()),
+            Answers::new(settings.answers_bytes_max),
+        );
         let description = description(&settings).into();
         Self(Arc::new(Inner { store, guard, settings, metrics: Metrics::new(), answers, description }))
+    }
+
+    /// Lets the store note since when it remembers nonces, unless it has. Requests are served without that too, but the first
+    /// ones to a new store may then be refused as replays, and have to be signed again. Log lines tell of a failure.
+    pub async fn mark(&self) {
+        if let Err(failure) = self.store().mark().await {
+            tracing::debug!(?failure, "the first request lets the store note since when it remembers nonces");
+        }
     }
 
     /// Its routes.

@@ -132,6 +132,12 @@ impl Problem {
         Self { allow: Some(allow.to_owned()), ..Self::new(Code::MethodNotAllowed, text) }
     }
 
+    /// Whether the request was made before is not known.
+    pub fn unremembered() -> Self {
+        let text = "this request may have been made before: it was signed before its nonce could be remembered; sign it again";
+        Self::new(Code::Replayed, text)
+    }
+
     /// It is about the body of a POST.
     pub fn about_post(self) -> Self {
         Self { is_post: true, ..self }
@@ -181,6 +187,7 @@ impl From<Failure> for Problem {
             Failure::Replayed => {
                 Self::new(Code::Replayed, "this request was made before: its nonce is used; sign it again")
             }
+            Failure::Unremembered => Self::unremembered(),
             Failure::Expired => {
                 Self::new(Code::Refused("expired"), "the signature expired while the request waited")
             }

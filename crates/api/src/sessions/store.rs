@@ -12,17 +12,23 @@ use bowline_redis::{CallError, Client, Frame, Script};
 use bowline_rt::ration::Ration;
 use bowline_rt::time::{now, unix_time};
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 
 use super::clock::{StoreClock, milliseconds};
 use super::conditions::Conditions;
 use super::key::{Owner, SessionKey, store_key};
-use super::limits::{CLOCK_TOLERANCE, LOG_LINES, LOG_PERIOD, NONCE_MARGIN, STEP_MIN};
+use super::limits::{
+    CLOCK_TOLERANCE, LOG_LINES, LOG_PERIOD, NONCE_MARGIN, PARALLEL_MAX, STEP_MIN, STORE_DEADLINE,
+};
+use super::marks::Marks;
 
 /// Why a step brought no answer of use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
     /// The nonce is used.
     Replayed,
+    /// It was signed before the store remembered nonces.
+    Unremembered,
     /// The signature expired before the step began.
     Expired,
     /// The step was not taken, and never will be.
@@ -51,6 +57,8 @@ struct Nonce {
     remember_ms: u64,
     /// Who consumes it.
     consumer: String,
+    /// When the request was signed, by its signer's clock.
+    created: Duration,
     /// When the signature expires, by this host's wall clock.
     expires: Duration,
 }
@@ -171,6 +179,7 @@ impl Caller {
             nonce: verified.nonce.clone(),
             remember_ms: milliseconds(left + NONCE_MARGIN),
             consumer: format!("{:032x}", bowline_rt::random::bits128()),
+            created: verified.created,
             expires: verified.expires,
         };
         Self { nonce: Some(nonce), ..Self::unsigned(verified.namespace.clone(), store_deadline) }
@@ -187,6 +196,8 @@ impl Caller {
 pub(super) struct Store {
     client: Client,
     clock: StoreClock,
+    /// `None` if it is known otherwise since when the store remembers nonces.
+    marks: Option<Marks>,
     pub(super) scripts: Scripts,
     ration: Ration,
 }
@@ -200,11 +211,12 @@ pub(super) struct Scripts {
     pub(super) list: Script,
     pub(super) forget: Script,
     admit: Script,
+    mark: Script,
 }
 
 macro_rules! script {
     ($($name:literal),+) => {
-        Script::new(concat!($(include_str!(concat!("scripts/", $name, ".lua"))),+))
+        Script::new(concat!(include_str!("scripts/time.lua"), $(include_str!(concat!("scripts/", $name, ".lua"))),+))
     };
 }
 
@@ -219,15 +231,18 @@ impl Scripts {
             list: script!("room", "prelude", "list").idempotent(),
             forget: script!("prelude", "forget").idempotent(),
             admit: script!("room", "prelude", "admit").idempotent(),
+            mark: script!("mark").idempotent(),
         }
     }
 }
 
 impl Store {
-    pub fn new(client: Client) -> Self {
+    /// `asks_since`: whether the store itself is to say since when it remembers nonces.
+    pub fn new(client: Client, asks_since: bool) -> Self {
         Self {
             client,
             clock: StoreClock::default(),
+            marks: asks_since.then(Marks::default),
             scripts: Scripts::new(),
             ration: Ration::new(LOG_LINES, LOG_PERIOD),
         }
@@ -315,6 +330,30 @@ impl Store {
         self.run(&self.scripts.admit, caller, &tag, &[]).await.map(drop)
     }
 
+    /// Lets the store note since when it remembers nonces, unless it has. So the first request need not come in the second after
+    /// the one in which it was signed.
+    pub async fn mark(&self) -> Result<(), Failure> {
+        let Some(marks) = &self.marks else { return Ok(()) };
+        let script = || self.scripts.mark.clone().deadline(STORE_DEADLINE);
+        if let [one] = &marks.all()[..] {
+            // Together with a key that is elsewhere, so that it shows whether that is possible.
+            let elsewhere = store_key("");
+            match self.client.eval(&script(), &[one.as_bytes(), elsewhere.as_bytes()], &[]).await {
+                Err(error) if marks.has_to_be_beside(one, &error) => {}
+                outcome => return outcome.map(drop).map_err(|error| self.failure(&error)),
+            }
+        }
+        let writes = marks.all().into_iter().map(|mark| {
+            let script = script();
+            async move { self.client.eval(&script, &[mark.as_bytes()], &[]).await }
+        });
+        let mut writes = stream::iter(writes).buffer_unordered(PARALLEL_MAX);
+        while let Some(written) = writes.next().await {
+            written.map_err(|error| self.failure(&error))?;
+        }
+        Ok(())
+    }
+
     /// Runs a script about the key with `tag`. The first one of a request takes the nonce along.
     pub(super) async fn run(
         &self,
@@ -331,8 +370,8 @@ impl Store {
         }
         let key = store_key(tag);
         let nonce = nonce.map(|Nonce { key: signer, nonce, .. }| format!("{key}:nonce:{signer}:{nonce}"));
-        let keys: Vec<&[u8]> =
-            [Some(&key), nonce.as_ref()].into_iter().flatten().map(String::as_bytes).collect();
+        let keys: Vec<&str> =
+            [Some(&key), nonce.as_ref()].into_iter().flatten().map(String::as_str).collect();
         let mut reply = self.attempt(script, caller, &keys, arguments).await?;
         if reply.word() == "late" {
             // Nothing was done. The clock of the store was not known or is not where it was; the answer said where it is.
@@ -341,6 +380,7 @@ impl Store {
         match reply.word() {
             "late" => Err(Failure::NotExecuted("the store was too slow")),
             "replayed" => Err(Failure::Replayed),
+            "unremembered" => Err(Failure::Unremembered),
             _ => Ok(reply),
         }
     }
@@ -349,27 +389,50 @@ impl Store {
         &self,
         script: &Script,
         caller: &Caller,
-        keys: &[&[u8]],
+        keys: &[&str],
         arguments: &[&[u8]],
     ) -> Result<Reply, Failure> {
         let asked_at = now();
-        let left = caller.deadline.saturating_duration_since(asked_at);
-        if left < STEP_MIN {
+        if caller.deadline.saturating_duration_since(asked_at) < STEP_MIN {
             return Err(Failure::NotExecuted("the request took too long"));
         }
         // While the store's clock is not known every time is too late, and the answer says what it is.
         let not_after = self.clock.at_most(caller.deadline + CLOCK_TOLERANCE).unwrap_or(0).to_string();
-        let (remember, consumer) = match &caller.nonce {
-            Some(nonce) => (nonce.remember_ms.to_string(), nonce.consumer.as_str()),
+        let (remember, consumer, created) = match &caller.nonce {
+            Some(nonce) => {
+                (nonce.remember_ms.to_string(), nonce.consumer.as_str(), nonce.created.as_secs().to_string())
+            }
             None => Default::default(),
         };
         let mut all = vec![not_after.as_bytes(), remember.as_bytes(), consumer.as_bytes()];
         all.extend_from_slice(arguments);
-        let script = script.clone().deadline(left);
-        let frame = self.client.eval(&script, keys, &all).await.map_err(|error| self.failure(&error))?;
+        all.push(created.as_bytes());
+        let frame = self.evaluate(script, caller, keys, &all).await.map_err(|error| self.failure(&error))?;
         let reply = Reply::of(frame).ok_or(MALFORMED)?;
         self.clock.learn(asked_at, reply.number(1).ok_or(MALFORMED)?);
         Ok(reply)
+    }
+
+    /// Whoever consumes a nonce asks since when they are remembered.
+    async fn evaluate(
+        &self,
+        script: &Script,
+        caller: &Caller,
+        keys: &[&str],
+        arguments: &[&[u8]],
+    ) -> Result<Frame, CallError> {
+        let evaluate = async |mark: Option<&str>| {
+            let left = caller.deadline.saturating_duration_since(now());
+            let keys: Vec<&[u8]> = keys.iter().copied().chain(mark).map(str::as_bytes).collect();
+            self.client.eval(&script.clone().deadline(left), &keys, arguments).await
+        };
+        let [key, _] = keys else { return evaluate(None).await };
+        let Some(marks) = &self.marks else { return evaluate(None).await };
+        let mark = marks.beside(key);
+        match evaluate(Some(&mark)).await {
+            Err(error) if marks.has_to_be_beside(&mark, &error) => evaluate(Some(&marks.beside(key))).await,
+            outcome => outcome,
+        }
     }
 
     fn failure(&self, error: &CallError) -> Failure {

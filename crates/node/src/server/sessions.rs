@@ -4,7 +4,7 @@
 use bowline_api::sessions::{Sessions, Settings};
 use bowline_api::{ServeSettings, serve_with};
 use bowline_redis::Client;
-use bowline_rt::task::JoinSet;
+use bowline_rt::task::{JoinSet, spawn};
 use bowline_rt::time::unix_time;
 use prometheus_client::registry::Registry as Metrics;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,9 @@ impl Service {
         let remembers_since = embedded.is_some().then(unix_time);
         let settings = Settings { remembers_since, ..sessions.settings.clone() };
         let service = Sessions::new(client.clone(), sessions.keys.clone(), settings);
+        // The store need not answer yet.
+        let marks = service.clone();
+        spawn("sessions-mark", async move { marks.mark().await });
         Ok(Self { sessions: service, client, embedded })
     }
 

@@ -1,6 +1,5 @@
 //! A store that is full: what only reads or frees goes on, and is as safe as ever; what needs memory is refused and says so.
 
-use super::redis_server::RedisServer;
 use super::*;
 
 #[tokio::test]
@@ -11,7 +10,7 @@ async fn a_full_embedded_store_still_reads_and_removes() {
 #[tokio::test]
 async fn a_full_redis_server_still_reads_and_removes() {
     let server = RedisServer::start().await;
-    check(World::over(server.client(), settings())).await;
+    check(World::on(&server).await).await;
 }
 
 async fn check(world: World) {
@@ -73,7 +72,7 @@ async fn check(world: World) {
 async fn a_nonce_takes_less_than_300_bytes() {
     const READS: u64 = 2_000;
     let server = RedisServer::start().await;
-    for world in [World::start().await, World::over(server.client(), settings())] {
+    for world in [World::start().await, World::on(&server).await] {
         let key = nonce();
         world.ask(get(one(&key))).await.expect(404, "");
         let before = used_bytes(&world).await;

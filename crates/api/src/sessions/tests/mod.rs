@@ -13,6 +13,7 @@ mod schema;
 mod signatures;
 mod store_down;
 mod together;
+mod unremembered;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -27,6 +28,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
+use self::redis_server::RedisServer;
 use super::store::Caller;
 use super::{Sessions, Settings};
 
@@ -179,7 +181,16 @@ impl World {
         let store = bowline_store::Store::start(loopback(), bowline_store::Settings::default()).await;
         let store = store.expect("a store");
         let client = client(store.address());
-        Self { store: Some(store), ..Self::over(client, settings) }
+        let world = Self { store: Some(store), ..Self::over(client, settings) };
+        world.sessions.mark().await;
+        world
+    }
+
+    /// A service over a server that is not ours.
+    async fn on(server: &RedisServer) -> Self {
+        let world = Self::over(server.client(), settings());
+        world.sessions.mark().await;
+        world
     }
 
     /// A service over a store that somebody else runs.
