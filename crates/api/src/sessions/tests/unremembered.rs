@@ -74,8 +74,9 @@ async fn in_a_cluster_every_slot_remembers_for_itself() {
     })
     .await;
     let world = World::over(client, settings());
-    // The first request finds it out.
-    world.ask(put(one("first"), "1")).await.expect(201, "");
+    // The first request finds it out. It must not come in the second after the one in which it was signed.
+    let ahead = SignOptions::at(unix_time() + Duration::from_secs(10));
+    world.send(put(one("first"), "1").signed(&world.orders, &ahead)).await.expect(201, "");
     world.sessions.mark().await;
     assert_eq!(
         world.store(&["DBSIZE"]).await,
