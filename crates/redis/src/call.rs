@@ -81,6 +81,9 @@ impl<'a, F: FnOnce() -> Command + Send + Unpin + 'a> Call<'a, F> {
         let span = trace::span(&Name(command));
         let node = match self.client.servers() {
             Servers::One(node) if span.is_disabled() => node,
+            Servers::Watched(watched) if span.is_disabled() && watched.is_for_primary(command) => {
+                watched.primary()
+            }
             _ => return Ok(Begun::Otherwise(span)),
         };
         command.check_shared(self.client.bytes_max())?;

@@ -19,7 +19,7 @@ use crate::connect::{Connect, Dial, Target};
 use crate::dedicated::{Dedicated, deadline_from};
 use crate::dial::ToSentinels;
 use crate::epoch::Fate;
-use crate::error::{CallError, Death, NotSent, ServerError, Unknown};
+use crate::error::{CallError, NotSent, ServerError, Unknown};
 use crate::handshake::Role;
 use crate::intake::Delivery;
 use crate::limits::RESENDS_MAX;
@@ -29,12 +29,15 @@ use crate::node::Node;
 use crate::reconnect::Connection;
 use crate::request::{Request as _, after};
 use crate::script::Script;
+use crate::sentinel::Sentinels;
 use crate::subscriber::Subscriber;
 use crate::topology::{Address, Topology};
 use crate::trace::{self, traced};
+use crate::watched::{self, Watched};
 
 /// A client of one server, over one connection that all clones share, or of a cluster, with one such connection to each of its
-/// nodes. Requests of concurrent callers travel together without waiting for each other's answers. Connections are made anew for
+/// nodes. Where sentinels name the server there is also one to each of its replicas, once commands read from these
+/// ([`ReadFrom`](crate::ReadFrom)). Requests of concurrent callers travel together without waiting for each other's answers. Connections are made anew for
 /// ever; they end with the last clone.
 ///
 /// In a cluster a command goes to the node that serves its keys, which must all be in one slot; so must those of a [`Batch`] or a
@@ -71,7 +74,20 @@ struct Shared {
 /// Who is behind a client.
 pub(crate) enum Servers {
     One(Node),
+    /// A primary with replicas.
+    Watched(Watched),
     Cluster(Cluster),
+}
+
+impl Servers {
+    /// The one that takes everything, or the cluster.
+    pub const fn primary(&self) -> Result<&Node, &Cluster> {
+        match self {
+            Self::One(node) => Ok(node),
+            Self::Watched(watched) => Ok(watched.primary()),
+            Self::Cluster(cluster) => Err(cluster),
+        }
+    }
 }
 
 /// Whether an attempt is the end of a call.
@@ -87,8 +103,8 @@ enum Attempt {
 struct Attempts {
     resends: u32,
     /// Once an attempt was lost, no later one can make it unsent (INV-DRV-ONCE).
-    lost: Option<Death>,
-    /// Through a cluster.
+    lost: Option<Unknown>,
+    /// Through a cluster, or to a replica.
     way: Way,
     /// The last attempt went to a node to which the slot is on its way.
     was_asked_for: bool,
@@ -98,7 +114,7 @@ impl Attempts {
     /// What `error` of a later attempt says about the whole call.
     fn in_spite_of_the_lost(&self, error: CallError) -> CallError {
         match self.lost {
-            Some(death) if error.had_no_effect() => Unknown::Lost(death).into(),
+            Some(lost) if error.had_no_effect() => lost.into(),
             _ => error,
         }
     }
@@ -140,9 +156,19 @@ impl Client {
                 Servers::One(Node::start(connect(Target::Fixed(address), Role::Primary)))
             }
             Topology::Sentinel { sentinels, service } => {
-                let dial = Arc::new(ToSentinels(to_sentinels));
-                let target = Target::watched(service, &sentinels, config.sentinel_credentials, dial);
-                Servers::One(Node::start(connect(target, Role::Primary)))
+                let (dial, credentials) = (Arc::new(ToSentinels(to_sentinels)), config.sentinel_credentials);
+                let open = {
+                    let connect = connect.clone();
+                    // Cached calls are about the primary.
+                    Arc::new(move |address: &str, _| {
+                        let target = Target::Fixed(Address::Host(address.to_owned()));
+                        Node::start(connect(target, Role::Follower).without_cache())
+                    })
+                };
+                let sentinels = Sentinels::start(service, &sentinels, credentials, dial, Some(open));
+                let sentinels = Arc::new(sentinels);
+                let primary = Node::start(connect(Target::Sentinel(sentinels.clone()), Role::Primary));
+                Servers::Watched(Watched::new(primary, sentinels, settings.read_from))
             }
             Topology::Cluster { seeds } => {
                 let open: Open = Arc::new(move |address, kind| {
@@ -222,9 +248,9 @@ impl Client {
     /// [`NotSent`](crate::NotSent) in [`CallError`]: the server cannot be reached, or
     /// [`Settings::dedicated_max`] are in use.
     pub async fn dedicated(&self) -> Result<Dedicated, CallError> {
-        match &self.shared.servers {
-            Servers::One(node) => Ok(node.dedicated(self.shared.settings.call_deadline).await?),
-            Servers::Cluster(_) => Err(NotSent::from(RouteError::NoKey).into()),
+        match self.shared.servers.primary() {
+            Ok(node) => Ok(node.dedicated(self.shared.settings.call_deadline).await?),
+            Err(_) => Err(NotSent::from(RouteError::NoKey).into()),
         }
     }
 
@@ -234,9 +260,9 @@ impl Client {
     /// # Errors
     /// As [`Client::dedicated`].
     pub async fn dedicated_for(&self, key: &[u8]) -> Result<Dedicated, CallError> {
-        match &self.shared.servers {
-            Servers::One(node) => Ok(node.dedicated(self.shared.settings.call_deadline).await?),
-            Servers::Cluster(cluster) => {
+        match self.shared.servers.primary() {
+            Ok(node) => Ok(node.dedicated(self.shared.settings.call_deadline).await?),
+            Err(cluster) => {
                 let deadline = now() + self.shared.settings.call_deadline;
                 let owner = cluster.owner(Slot::of(key), deadline).await?;
                 let limit = deadline.saturating_duration_since(now());
@@ -258,9 +284,9 @@ impl Client {
     /// identity of the connection changes whenever other nodes are primaries than before.
     #[must_use]
     pub fn connection(&self) -> watch::Receiver<Connection> {
-        match &self.shared.servers {
-            Servers::One(node) => node.connection(),
-            Servers::Cluster(cluster) => cluster.connection(),
+        match self.shared.servers.primary() {
+            Ok(node) => node.connection(),
+            Err(cluster) => cluster.connection(),
         }
     }
 
@@ -279,9 +305,9 @@ impl Client {
     /// nodes by which it was named.
     #[must_use]
     pub fn address(&self) -> &str {
-        match &self.shared.servers {
-            Servers::One(node) => node.name(),
-            Servers::Cluster(cluster) => cluster.name(),
+        match self.shared.servers.primary() {
+            Ok(node) => node.name(),
+            Err(cluster) => cluster.name(),
         }
     }
 
@@ -350,7 +376,7 @@ impl Client {
             if let Attempt::Answered(frame) = self.attempt(request, started, deadline, &mut attempts).await? {
                 return match attempts.lost {
                     // What was refused now may have had its effect before.
-                    Some(death) if has_refusal(&frame) => Err(Unknown::Lost(death).into()),
+                    Some(lost) if has_refusal(&frame) => Err(lost.into()),
                     _ => Ok((frame, attempts.was_asked_for)),
                 };
             }
@@ -367,6 +393,7 @@ impl Client {
     ) -> Result<Attempt, CallError> {
         let sent = match &self.shared.servers {
             Servers::One(node) => node.send(request, started, deadline).await,
+            Servers::Watched(watched) => watched.send(request, started, deadline, &mut attempts.way).await,
             Servers::Cluster(cluster) => cluster.send(request, started, deadline, &mut attempts.way).await,
         };
         attempts.was_asked_for = attempts.way.is_asking();
@@ -386,18 +413,24 @@ impl Client {
     ) -> Result<Attempt, CallError> {
         match delivery {
             Delivery::Answer(frame) => {
-                let Servers::Cluster(cluster) = &self.shared.servers else {
-                    return Ok(Attempt::Answered(frame));
+                let way = &mut attempts.way;
+                let judged = match &self.shared.servers {
+                    Servers::One(_) => Some(frame),
+                    Servers::Watched(_) => watched::judge(request, frame, way, &self.shared.metrics),
+                    // In a cluster an answer may lead on.
+                    Servers::Cluster(cluster) => cluster.judge(request, frame, deadline, way).await,
                 };
-                // In a cluster an answer may lead on.
-                let judged = cluster.judge(request, frame, deadline, &mut attempts.way).await;
                 return Ok(judged.map_or(Attempt::Again, Attempt::Answered));
             }
             Delivery::Expired => {
                 if let Servers::Cluster(cluster) = &self.shared.servers {
                     cluster.doubt();
                 }
-                return Err(Unknown::Deadline.into());
+                if attempts.way.replica().is_none() || now() >= deadline {
+                    return Err(Unknown::Deadline.into());
+                }
+                // A replica had a part of the time; what it was asked only reads.
+                attempts.lost = Some(Unknown::Deadline);
             }
             // Ends with the deadline, because the next attempt has to wait for another connection.
             Delivery::Lost { fate: Fate::NotSent, .. } => {}
@@ -405,12 +438,14 @@ impl Client {
                 if request.is_idempotent() && death.spares_a_repeat() && attempts.resends < RESENDS_MAX =>
             {
                 attempts.resends += 1;
-                attempts.lost = Some(death);
+                attempts.lost = Some(Unknown::Lost(death));
             }
             Delivery::Lost { fate: Fate::Unknown, death, .. } => return Err(Unknown::Lost(death).into()),
         }
-        if let Servers::Cluster(cluster) = &self.shared.servers {
-            cluster.lost(&mut attempts.way);
+        match &self.shared.servers {
+            Servers::One(_) => {}
+            Servers::Watched(_) => attempts.way.lost(),
+            Servers::Cluster(cluster) => cluster.lost(&mut attempts.way),
         }
         self.shared.metrics.resent.inc();
         Ok(Attempt::Again)

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::error::NotSent;
+use crate::error::{Death, NotSent};
 use crate::handshake::Predecessor;
 use crate::topology::Address;
 

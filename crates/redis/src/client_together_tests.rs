@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::tests::{Server, Wire};
 use super::*;
 use crate::cache::CacheSettings;
+use crate::error::Death;
 use crate::limits::READ_BYTES;
 
 fn started(config: Config) -> (Client, mpsc::UnboundedReceiver<tokio::io::DuplexStream>) {

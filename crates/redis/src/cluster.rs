@@ -30,18 +30,29 @@ mod router;
 
 mod each;
 
+pub(crate) use directory::pick_replica;
 pub use error::RouteError;
 pub use key::{SLOTS, Slot};
-pub(crate) use place::{Kind, Open};
+pub(crate) use place::{Kind, Open, Place};
 pub(crate) use routed::Routed;
-pub(crate) use router::{Cluster, Way};
+pub(crate) use router::{Cluster, Way, patience_with_replica};
 
-/// From which nodes of a cluster a command may read. Commands that may write go to the primary always.
+/// From which nodes of a cluster, or of a service that sentinels watch, a command may read. Commands that may write go to the
+/// primary always, and so do all commands where there is one server only.
 ///
-/// A replica is behind its primary: it may lack writes that were acknowledged before, for as long as the replication lags, and
-/// if it is cut off from its primary, for the cluster's `cluster-node-timeout` times `cluster-replica-validity-factor` and
-/// longer. One client may see a newer value first and an older one later. While a slot moves, a replica may say of a key that
-/// it is not there although the key has only moved.
+/// Nobody waits for a replica: where none is connected, or one refuses (`LOADING`, `MASTERDOWN`), loses its connection, or has not
+/// answered when half of the call's time is over, the primary answers.
+///
+/// A replica is behind its primary: it may lack writes that were acknowledged before, for as long as the replication lags. One
+/// client may see a newer value first and an older one later. If a replica is cut off from its primary, it lacks all that was
+/// written since then until that is noticed:
+/// - in a cluster for `cluster-node-timeout` times `cluster-replica-validity-factor` and longer;
+/// - with sentinels until one of them has noticed that the replica's link to its primary is down
+///   (`repl-timeout` of the replica, 60 s if the link is silent, and then up to 10 s), and up to
+///   [`SENTINEL_LOOK_INTERVAL`](crate::limits::SENTINEL_LOOK_INTERVAL) more until the client has asked; while no sentinel can be
+///   reached, for ever.
+///
+/// While a slot of a cluster moves, a replica may say of a key that it is not there although the key has only moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ReadFrom {
     /// The primary: what was acknowledged is seen.

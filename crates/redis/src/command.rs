@@ -124,8 +124,8 @@ impl Command {
         self
     }
 
-    /// From which nodes of a cluster the command may read, in place of what the client's settings say. Commands that may write
-    /// go to the primary all the same.
+    /// From which nodes of a cluster, or of a service that sentinels watch, the command may read, in place of what the client's
+    /// settings say. Commands that may write go to the primary all the same.
     #[must_use]
     pub fn read_from(mut self, read_from: ReadFrom) -> Self {
         self.rest.get_or_insert_default().read_from = Some(read_from);

@@ -55,7 +55,8 @@ pub struct Settings {
     pub waiting_bytes_max: usize,
     /// Most dedicated connections at a time.
     pub dedicated_max: usize,
-    /// From which nodes of a cluster commands that only read may read, unless they say otherwise.
+    /// From which nodes of a cluster, or of a service that sentinels watch, commands that only read may read, unless they say
+    /// otherwise.
     pub read_from: ReadFrom,
     /// Most messages that wait to be read from one subscription.
     pub subscription_messages_max: usize,

@@ -42,6 +42,11 @@ pub(crate) struct Established<S> {
 }
 
 impl<D: Dial> Connect<D> {
+    /// The same for connections that have nothing to do with the client-side cache.
+    pub fn without_cache(self) -> Self {
+        Self { config: Config { cache: None, ..self.config }, pushes: None, ..self }
+    }
+
     /// Makes a connection and introduces itself. Cancel safe: what was begun is dropped whole.
     pub async fn establish(
         &self,

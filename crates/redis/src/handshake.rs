@@ -1,7 +1,8 @@
 //! How a connection introduces itself, as a state machine: `HELLO 3`, and on servers that do not know it `AUTH`; then
 //! `SELECT`, and `INFO` for the identity of the server, and for its role where `HELLO` did not tell it.
 //!
-//! Where a primary is expected a replica is refused: after a failover the address may lead to the old primary for a while.
+//! Where a primary is expected a replica is refused: after a failover the address may lead to the old primary for a while. Where a
+//! replica is read from, one that has just been started may be empty: it has to say that it is in step with its primary.
 //!
 //! A connection that follows another one to the same server ends that one first (`CLIENT KILL ID`): commands that the server
 //! had not read from it could otherwise run after those of this connection. The server must be the same process, by its
@@ -97,6 +98,8 @@ pub(crate) enum Role {
     Any,
     /// To read from a replica of a cluster (`READONLY`). A primary will do as well.
     Replica,
+    /// To read from a replica that sentinels name: refused is what is none, or is not in step with its primary.
+    Follower,
 }
 
 /// What an introduction has to do beside greeting.
@@ -219,13 +222,20 @@ impl Handshake {
                         _ => {}
                     }
                 }
-                let is_role_known = self.is_primary || self.introduction.role != Role::Primary;
-                if is_role_known { self.after_role() } else { Step::Role }
+                match self.introduction.role {
+                    Role::Follower => Step::Role,
+                    Role::Primary if !self.is_primary => Step::Role,
+                    _ => self.after_role(),
+                }
             }
             Step::Role => {
                 let fields = self.read_info(&frame)?;
-                let role = fields.iter().find(|(name, _)| name == "role").map(|(_, role)| role.as_str());
-                self.expect_primary(role)?;
+                let field = |field: &str| {
+                    let found = fields.iter().find(|(name, _)| name == field);
+                    found.map(|(_, value)| value.as_str())
+                };
+                self.expect_primary(field("role"))?;
+                self.expect_follower(field("role"), field("master_link_status"))?;
                 self.after_role()
             }
             Step::ReadOnly => {
@@ -379,6 +389,17 @@ impl Handshake {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What a server keeps to itself is not held against it.
+    fn expect_follower(&self, role: Option<&str>, link: Option<&str>) -> Result<(), HandshakeError> {
+        let reason = match (role, link) {
+            _ if self.introduction.role != Role::Follower => return Ok(()),
+            (Some("master"), _) => "it is no replica",
+            (_, Some(link)) if link != "up" => "it is not in step with its primary",
+            _ => return Ok(()),
+        };
+        Err(self.error(reason.to_owned()))
     }
 
     fn expect_ok(&self, frame: &Frame) -> Result<(), HandshakeError> {

@@ -103,6 +103,7 @@
 //! - `intake`: where callers put requests in and, in `slots`, find their answers; keeps INV-DRV-BOUND. `link`: moves the bytes.
 //! - `topology`, `url`, `credentials`: where to and as whom. `sentinel`: who the primary is.
 //! - `connect`: how one comes about. `reconnect`: one connection after the other, for ever. `node`: one server.
+//! - `watched`: a primary and its replicas.
 //! - `keys`: which arguments of a command are keys. `cluster`: many servers that share the keys.
 //! - [`Client`]: what callers hold. [`Dedicated`]: a connection that one caller has to itself.
 //! - [`subscriber`]: connections for subscriptions.
@@ -153,6 +154,7 @@ mod target;
 mod topology;
 mod trace;
 mod url;
+mod watched;
 
 pub use bowline_resp::{Frame, Protocol};
 

@@ -180,6 +180,9 @@ pub(crate) const CLUSTER_PLACES_MAX: usize = 2 * CLUSTER_NODES_MAX;
 /// Most replicas of one primary that are known.
 pub const CLUSTER_REPLICAS_MAX: usize = 64;
 
+/// A replica has this part of the time that a call has left; then the primary is asked.
+pub(crate) const REPLICA_SHARE: u32 = 2;
+
 /// Redirects in a row that one call follows at once. A slot that moves needs one or two.
 pub(crate) const REDIRECTS_AT_ONCE_MAX: u32 = 3;
 

@@ -13,7 +13,7 @@ use bowline_rt::task::{self, JoinHandle};
 use bowline_rt::time::{now, timeout};
 use tokio::sync::{Semaphore, watch};
 
-use crate::config::{Config, Settings};
+use crate::config::Settings;
 use crate::connect::{Connect, Dedicate, Dial};
 use crate::dedicated::Dedicated;
 use crate::error::NotSent;
@@ -67,11 +67,7 @@ impl Node {
             connection,
             waiting: Waiting::default(),
             // A connection of a caller's own has nothing to do with the cache.
-            dedicate: Arc::new(Connect {
-                config: Config { cache: None, ..connect.config.clone() },
-                pushes: None,
-                ..connect.clone()
-            }),
+            dedicate: Arc::new(connect.clone().without_cache()),
             places: Arc::new(Semaphore::new(settings.dedicated_max)),
             reconnect: task::spawn(
                 "store-connection",

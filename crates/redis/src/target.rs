@@ -27,7 +27,7 @@ impl Target {
         credentials: Credentials,
         dial: Arc<dyn DialSentinel>,
     ) -> Self {
-        Self::Sentinel(Arc::new(Sentinels::start(service, sentinels, credentials, dial)))
+        Self::Sentinel(Arc::new(Sentinels::start(service, sentinels, credentials, dial, None)))
     }
 
     /// The address to connect to now.

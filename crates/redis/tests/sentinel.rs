@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bowline_redis::{CallError, Client, Command, Config, Connection, Frame};
+use bowline_redis::{CallError, Client, Command, Config, Connection, Frame, ReadFrom};
 use bowline_rt::task::{self, JoinHandle};
 use bowline_rt::time;
 
@@ -67,11 +67,28 @@ impl Watched {
 
     /// A client that knows one sentinel.
     fn client(&self) -> Client {
+        self.client_that_reads_from(ReadFrom::Primary)
+    }
+
+    fn client_that_reads_from(&self, read_from: ReadFrom) -> Client {
         let url = format!("redis-sentinel://127.0.0.1:{}/my", self.sentinels[0].port);
         let mut config = Config::from_url(&url).unwrap();
         config.settings.call_deadline = DEADLINE;
+        config.settings.read_from = read_from;
         Client::start(config)
     }
+}
+
+/// How many `GET`s a server has run.
+async fn reads(server: &Server) -> u64 {
+    let stats = server.cli(&["INFO", "commandstats"]).await;
+    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_get:calls="));
+    line.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
+}
+
+async fn until_read_from(server: &Server) {
+    let before = reads(server).await;
+    wait_for("it is read from", || async { (reads(server).await > before + 1000).then_some(()) }).await;
 }
 
 fn sentinel_file(directory: &Path, number: usize, primary: u16) -> String {
@@ -262,5 +279,35 @@ async fn a_primary_that_slept_through_its_own_failover_is_not_gone_back_to() {
     assert!(watched.primary.cli(&["ROLE"]).await.starts_with("master"), "it believes to be one still");
     until_load_goes_on(&client, &load, &next).await;
     assert_eq!(client.metrics().connected.get(), connected);
+    load.finish(callers, &client).await;
+}
+
+/// No value belongs to another key, no call takes longer than it may, and a replica that stands still costs nobody an answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_are_read_from_through_their_own_sleep_and_the_death_of_the_primary() {
+    let mut watched = Watched::start().await;
+    let client = watched.client_that_reads_from(ReadFrom::Any);
+    let (load, callers) = Load::start(&client);
+    until_load_goes_on(&client, &load, &run_id(&watched.primary).await).await;
+    until_read_from(&watched.replica).await;
+    until_read_from(&watched.primary).await;
+
+    // Longer than the driver and the sentinels look on.
+    let slept = async { watched.replica.cli(&["DEBUG", "SLEEP", "4"]).await };
+    let (slept, went_on) = tokio::join!(slept, async {
+        let (begun, before) = (time::now(), load.answered());
+        wait_for("the load goes on", || async { (load.answered() > before + 1000).then_some(()) }).await;
+        begun.elapsed()
+    });
+    assert_eq!(slept, "OK");
+    assert_eq!(load.failures.load(Ordering::Relaxed), 0, "the primary answers");
+    println!("1000 rounds took {went_on:?} beside a replica that slept");
+    until_read_from(&watched.replica).await;
+
+    let next = run_id(&watched.replica).await;
+    watched.primary.kill();
+    until_load_goes_on(&client, &load, &next).await;
+    until_read_from(&watched.replica).await;
+    println!("{} calls failed", load.failures.load(Ordering::Relaxed));
     load.finish(callers, &client).await;
 }

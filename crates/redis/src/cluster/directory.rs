@@ -72,12 +72,7 @@ impl Routes {
         let Some(slot) = slot else { return Some((self.any()?, Kind::Primary)) };
         let shard = (*self.slots.get(usize::from(slot.number()))?)?;
         let shard = &self.shards[usize::from(shard)];
-        let replica = match read_from {
-            ReadFrom::Primary => None,
-            ReadFrom::PreferReplica => pick(&shard.replicas, shard.replicas.len()),
-            ReadFrom::Any => pick(&shard.replicas, shard.replicas.len() + 1),
-        };
-        Some(match replica {
+        Some(match pick_replica(&shard.replicas, read_from) {
             Some(replica) => (replica, Kind::Replica),
             None => (shard.primary.clone(), Kind::Primary),
         })
@@ -90,6 +85,15 @@ impl Routes {
         let mut in_turn = shards.clone().cycle().skip(start).take(shards.len()).map(|shard| &shard.primary);
         let up = in_turn.clone().find(|place| place.is_up(Kind::Primary));
         up.or_else(|| in_turn.next()).cloned()
+    }
+}
+
+/// The replica to ask; `None` if that is the primary.
+pub(crate) fn pick_replica(replicas: &[Arc<Place>], read_from: ReadFrom) -> Option<Arc<Place>> {
+    match read_from {
+        ReadFrom::Primary => None,
+        ReadFrom::PreferReplica => pick(replicas, replicas.len()),
+        ReadFrom::Any => pick(replicas, replicas.len() + 1),
     }
 }
 

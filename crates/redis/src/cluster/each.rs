@@ -55,10 +55,8 @@ impl Client {
                 let place = cluster.place(address, deadline(&command, self.settings())).await?;
                 self.run_on(command, Way::to(place)).await
             }
-            Servers::One(_) if self.address() == address => self.call(command).await,
-            Servers::One(_) => {
-                Err(NotSent::from(RouteError::UnknownNode { address: address.to_owned() }).into())
-            }
+            _ if self.address() == address => self.call(command).await,
+            _ => Err(NotSent::from(RouteError::UnknownNode { address: address.to_owned() }).into()),
         }
     }
 
@@ -73,7 +71,7 @@ impl Client {
                 let places = cluster.primaries(deadline).await?;
                 Ok(places.iter().map(|place| place.address().to_owned()).collect())
             }
-            Servers::One(_) => Ok(vec![self.address().to_owned()]),
+            _ => Ok(vec![self.address().to_owned()]),
         }
     }
 

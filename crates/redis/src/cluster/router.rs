@@ -21,7 +21,7 @@ use crate::cluster::refresh::Refresh;
 use crate::cluster::routed::Routed;
 use crate::config::Settings;
 use crate::error::NotSent;
-use crate::limits::CLUSTER_ASK_PATIENCE;
+use crate::limits::{CLUSTER_ASK_PATIENCE, REPLICA_SHARE};
 use crate::metrics::Metrics;
 use crate::node::{Sent, Waiting};
 use crate::reconnect::Connection;
@@ -70,8 +70,23 @@ impl Way {
         matches!(self.target, Target::Asking(_))
     }
 
-    /// The connection was lost.
-    fn lost(&mut self) {
+    /// It leads to a replica of a primary that has no slots.
+    pub fn leads_to(&mut self, replica: Option<Arc<Place>>) {
+        self.asked = replica.map(|place| (place, Kind::Replica));
+    }
+
+    /// The replica that was asked last, if it was one.
+    pub fn replica(&self) -> Option<&Arc<Place>> {
+        self.asked.as_ref().filter(|(_, kind)| *kind == Kind::Replica).map(|(place, _)| place)
+    }
+
+    /// Whether a replica has failed the call already.
+    pub const fn is_for_primary(&self) -> bool {
+        self.primary_only
+    }
+
+    /// The connection was lost, or the replica did not answer.
+    pub fn lost(&mut self) {
         self.target = Target::Owner;
         self.primary_only |= matches!(self.asked, Some((_, Kind::Replica)));
     }
@@ -279,7 +294,8 @@ impl Cluster {
         leads_there: impl Fn(&Routes) -> bool,
     ) -> Result<Option<Sent>, NotSent> {
         let node = place.node(kind);
-        if let Some(sent) = node.try_send(request, deadline).await {
+        let patience = if kind == Kind::Replica { patience_with_replica(deadline) } else { deadline };
+        if let Some(sent) = node.try_send(request, patience).await {
             return Ok(Some(sent));
         }
         if kind == Kind::Replica {
@@ -332,6 +348,12 @@ impl Cluster {
             }
         }
     }
+}
+
+/// Until when a replica may answer: the primary needs time too, where it does not.
+pub(crate) fn patience_with_replica(deadline: Instant) -> Instant {
+    let now = now();
+    now + deadline.saturating_duration_since(now) / REPLICA_SHARE
 }
 
 #[cfg(test)]

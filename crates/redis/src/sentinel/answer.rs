@@ -3,7 +3,7 @@
 
 use bowline_resp::Frame;
 
-use crate::limits::{ERROR_TEXT_BYTES_MAX, SENTINELS_MAX};
+use crate::limits::{CLUSTER_REPLICAS_MAX, ERROR_TEXT_BYTES_MAX, SENTINELS_MAX};
 use crate::url::{is_host, parse_number};
 
 /// What one sentinel knows of a service.
@@ -15,6 +15,8 @@ pub(crate) struct Answer {
     pub config_epoch: Option<u64>,
     /// `host:port` of the other sentinels.
     pub others: Vec<String>,
+    /// `host:port` of the replicas that can be read from; `None` if nobody asked for them.
+    pub replicas: Option<Result<Vec<String>, AskError>>,
 }
 
 /// Why a sentinel is of no use.
@@ -68,6 +70,36 @@ pub(crate) fn others(frame: Frame) -> Vec<String> {
         address_of(field(&fields, "ip")?, field(&fields, "port")?)
     });
     addresses.take(SENTINELS_MAX).collect()
+}
+
+/// Reads the answer to `SENTINEL REPLICAS`: those that can be read from. What is no address is left out, and what is more than may
+/// be known.
+pub(crate) fn replicas(frame: Frame) -> Result<Vec<String>, AskError> {
+    if let Frame::Error(text) = &frame {
+        return Err(refused(text));
+    }
+    let all =
+        frame.into_elements().map_err(|_| AskError::Nonsense("it did not tell the replicas as a list"))?;
+    let mut usable = Vec::new();
+    for replica in all.into_iter().filter_map(|replica| replica.into_pairs().ok()) {
+        let address = field(&replica, "ip").zip(field(&replica, "port"));
+        let address = address.and_then(|(host, port)| address_of(host, port));
+        if let Some(address) = address.filter(|address| is_in_step(&replica) && !usable.contains(address)) {
+            usable.push(address);
+        }
+    }
+    usable.truncate(CLUSTER_REPLICAS_MAX);
+    Ok(usable)
+}
+
+/// Whether a replica is up, is one still, and is connected to its primary, as the sentinel sees it.
+fn is_in_step(replica: &[(Frame, Frame)]) -> bool {
+    let is_replica = |role: &str| matches!(role, "slave" | "replica");
+    let mut flags = field(replica, "flags").unwrap_or_default().split(',');
+    flags.clone().any(is_replica)
+        && !flags.any(|flag| matches!(flag, "s_down" | "o_down" | "disconnected"))
+        && field(replica, "role-reported").is_none_or(is_replica)
+        && field(replica, "master-link-status") == Some("ok")
 }
 
 /// Whether a frame on a subscribed connection is about the primary of `service`: `+switch-master` with
@@ -151,6 +183,41 @@ mod tests {
         assert_eq!(others(answer), ["[::1]:26379"]);
         assert_eq!(others(Frame::error("NOPERM")), [""; 0]);
         assert_eq!(others(Frame::Array(vec![good; 1000])).len(), SENTINELS_MAX);
+    }
+
+    #[test]
+    fn only_a_replica_that_is_up_and_in_step_is_read_from() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let replica =
+            |flags, link| texts(&["ip", "h", "port", "1", "flags", flags, "master-link-status", link]);
+        let check = |replica: Frame, expected: &[&str]| {
+            assert_eq!(replicas(Frame::Array(vec![replica.clone()])), Ok(names(expected)), "{replica:?}");
+        };
+        check(replica("slave", "ok"), &["h:1"]);
+        check(replica("replica", "ok"), &["h:1"]);
+        for flags in ["s_down,slave", "slave,o_down", "slave,disconnected", "master", "slaves", ""] {
+            check(replica(flags, "ok"), &[]);
+        }
+        check(replica("slave", "err"), &[]);
+        check(texts(&["ip", "h", "port", "1", "flags", "slave"]), &[]);
+        check(texts(&["ip", "a b", "port", "1", "flags", "slave", "master-link-status", "ok"]), &[]);
+        let [Frame::Array(fields), Frame::Array(more)] =
+            [replica("slave", "ok"), texts(&["role-reported", "master"])]
+        else {
+            unreachable!("they are arrays")
+        };
+        check(Frame::Array([fields, more].concat()), &[]);
+        check(Frame::Null, &[]);
+
+        let twice = Frame::Array(vec![replica("slave", "ok"); 2]);
+        assert_eq!(replicas(twice), Ok(names(&["h:1"])));
+        let many = (1..1000).map(|port| {
+            texts(&["ip", "h", "port", &port.to_string(), "flags", "slave", "master-link-status", "ok"])
+        });
+        assert_eq!(replicas(Frame::Array(many.collect())).unwrap().len(), CLUSTER_REPLICAS_MAX);
+        let refused = AskError::Refused("NOPERM".to_owned());
+        assert_eq!(replicas(Frame::error("NOPERM")), Err(refused));
+        assert!(matches!(replicas(Frame::Integer(1)), Err(AskError::Nonsense(_))));
     }
 
     #[test]

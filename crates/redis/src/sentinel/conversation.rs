@@ -65,16 +65,28 @@ impl Conversation {
         Ok(conversation)
     }
 
-    /// Asks for all that is to be known about `service`.
-    pub async fn ask_about(&mut self, service: &str) -> Result<Answer, AskError> {
+    /// Asks for all that is to be known about `service`; for its replicas only if they are wanted. Nothing can be asked afterwards
+    /// if these are not told.
+    pub async fn ask_about(&mut self, service: &str, wants_replicas: bool) -> Result<Answer, AskError> {
         let ask = async {
             let primary =
                 answer::primary(self.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", service]).await?)?;
             let config_epoch = answer::config_epoch(self.ask(&["SENTINEL", "MASTER", service]).await?);
             let others = answer::others(self.ask(&["SENTINEL", "SENTINELS", service]).await?);
-            Ok(Answer { primary, config_epoch, others })
+            Ok(Answer { primary, config_epoch, others, replicas: None })
         };
-        in_time(ask).await
+        let answer = in_time(ask).await?;
+        // Whatever comes of it, the primary is known.
+        let replicas = if wants_replicas { Some(in_time(self.ask_replicas(service)).await) } else { None };
+        Ok(Answer { replicas, ..answer })
+    }
+
+    /// Before Redis 5 the question had another name.
+    async fn ask_replicas(&mut self, service: &str) -> Result<Vec<String>, AskError> {
+        match self.ask(&["SENTINEL", "REPLICAS", service]).await? {
+            Frame::Error(_) => answer::replicas(self.ask(&["SENTINEL", "SLAVES", service]).await?),
+            frame => answer::replicas(frame),
+        }
     }
 
     /// Turns to being told of changed primaries; from then on only [`Conversation::next`] and [`Conversation::show_life`]

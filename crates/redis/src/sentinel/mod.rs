@@ -3,6 +3,7 @@
 //! - `answer`: what they say. `search`: whom to ask and which answer to believe. `roster`: which of them there are. All without
 //!   I/O.
 //! - `conversation`: a connection to one of them. `watch`: the task that listens to one for as long as the client lives.
+//! - `replicas`: from whom to read beside the primary, learnt in the same searches.
 //!
 //! A search is made before each connection, whenever a sentinel tells of a failover (`+switch-master`), and every few seconds
 //! whatever they tell. All searches come to one belief, which only moves to a newer failover; a connection that leads to another
@@ -13,6 +14,7 @@
 
 mod answer;
 mod conversation;
+mod replicas;
 mod roster;
 mod search;
 #[cfg(test)]
@@ -26,8 +28,10 @@ use bowline_rt::task::{self, JoinHandle};
 
 use self::answer::{Answer, AskError};
 use self::conversation::Conversation;
+use self::replicas::Replicas;
 use self::roster::Roster;
 use self::search::{Found, Search};
+use crate::cluster::{Open, Place, ReadFrom};
 use crate::credentials::Credentials;
 use crate::error::Death;
 
@@ -47,16 +51,18 @@ impl Drop for Sentinels {
 }
 
 impl Sentinels {
-    /// Begins to listen to one of `seeds`.
+    /// Begins to listen to one of `seeds`. `open` makes connections to replicas, where they are read from.
     pub fn start(
         service: String,
         seeds: &[String],
         credentials: Credentials,
         dial: Arc<dyn DialSentinel>,
+        open: Option<Open>,
     ) -> Self {
-        let state = State { roster: Roster::new(seeds), newest: None, told_by: None };
-        let primary = tokio::sync::watch::Sender::new(None);
-        let shared = Arc::new(Shared { service, credentials, dial, state: Mutex::new(state), primary });
+        let state = State { roster: Roster::new(seeds), newest: None, told_by: None, replicas_error: None };
+        let (state, primary) = (Mutex::new(state), tokio::sync::watch::Sender::new(None));
+        let replicas = open.map(Replicas::new);
+        let shared = Arc::new(Shared { service, credentials, dial, state, primary, replicas });
         Self { watch: task::spawn("sentinels", watch::run(shared.clone())), shared }
     }
 
@@ -71,6 +77,11 @@ impl Sentinels {
     /// Nobody knows.
     pub async fn primary(&self) -> Result<String, SearchError> {
         self.shared.search(None).await
+    }
+
+    /// The replica to read from, one that is connected; `None` if that is the primary.
+    pub fn replica(&self, read_from: ReadFrom) -> Option<Arc<Place>> {
+        self.shared.replicas.as_ref()?.pick(read_from)
     }
 
     /// No primary could be connected to at `address`. Who told so is asked last from now on.
@@ -109,6 +120,7 @@ struct Shared {
     state: Mutex<State>,
     /// What is believed.
     primary: tokio::sync::watch::Sender<Option<String>>,
+    replicas: Option<Replicas>,
 }
 
 struct State {
@@ -117,6 +129,8 @@ struct State {
     newest: Option<u64>,
     /// The sentinel to which the belief is due.
     told_by: Option<String>,
+    /// Why the newest answer told no replicas, although they were asked for.
+    replicas_error: Option<AskError>,
 }
 
 impl Shared {
@@ -155,7 +169,16 @@ impl Shared {
 
     async fn ask(&self, sentinel: &str) -> Result<Answer, AskError> {
         let mut conversation = Conversation::open(&*self.dial, sentinel, &self.credentials).await?;
-        conversation.ask_about(&self.service).await
+        let wants_replicas = self.replicas.as_ref().is_some_and(Replicas::are_wanted);
+        conversation.ask_about(&self.service, wants_replicas).await
+    }
+
+    /// Ends when somebody begins to read from replicas. Cancel safe.
+    async fn replicas_wished_for(&self) {
+        match &self.replicas {
+            Some(replicas) => replicas.wished_for().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Takes what a search has found, if no other search has found something newer meanwhile; returns what is believed then.
@@ -169,7 +192,9 @@ impl Shared {
             return believed.clone();
         }
         state.newest = answer.config_epoch.or(state.newest);
-        if believed.as_ref() != Some(&answer.primary) {
+        let is_other = believed.as_ref() != Some(&answer.primary);
+        self.believe_replicas(&mut state, &answer, is_other, &sentinel);
+        if is_other {
             tracing::info!(
                 service = self.service,
                 primary = answer.primary,
@@ -180,6 +205,33 @@ impl Shared {
         }
         state.told_by = Some(sentinel);
         answer.primary
+    }
+
+    /// Takes what was told of replicas together with the primary. If nothing was, those of the former primary are not read from.
+    fn believe_replicas(&self, state: &mut State, answer: &Answer, is_other: bool, sentinel: &str) {
+        let Some(replicas) = &self.replicas else { return };
+        let told = match &answer.replicas {
+            Some(Ok(told)) => {
+                state.replicas_error = None;
+                told.as_slice()
+            }
+            Some(Err(error)) if state.replicas_error.as_ref() != Some(error) => {
+                tracing::warn!(service = self.service, sentinel, %error, "a sentinel does not tell the replicas");
+                state.replicas_error = Some(error.clone());
+                &[]
+            }
+            Some(Err(_)) | None => &[],
+        };
+        let is_told = matches!(answer.replicas, Some(Ok(_)));
+        let told: Vec<_> = told.iter().filter(|&replica| *replica != answer.primary).cloned().collect();
+        if (is_told || is_other) && replicas.replace(&told) {
+            tracing::info!(
+                service = self.service,
+                replicas = told.join(","),
+                sentinel,
+                "replicas to read from"
+            );
+        }
     }
 
     /// Nothing that is done under the lock leaves it half done, so a panic elsewhere in a task does not matter.

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     fn answer(primary: &str, config_epoch: Option<u64>) -> Result<Answer, AskError> {
-        Ok(Answer { primary: primary.to_owned(), config_epoch, others: Vec::new() })
+        Ok(Answer { primary: primary.to_owned(), config_epoch, others: Vec::new(), replicas: None })
     }
 
     /// Runs a search; what came of it, and how many were asked.

@@ -27,10 +27,25 @@ enum Host {
     Sentinel(&'static str, u64, &'static [&'static str]),
     /// A sentinel that wants this login first.
     Guarded(&'static [&'static str], &'static str),
+    /// A sentinel that names a primary and the number of its failover; of each replica the address, the flags and its link.
+    Watching(&'static str, u64, &'static [[&'static str; 3]]),
+    /// A replica whose link to its primary is so, and what it does when it is asked for a value.
+    Replica(&'static str, Reads),
     /// Takes everything and says nothing.
     Silent,
     /// Answers everything with these bytes.
     Says(Bytes),
+}
+
+/// What a replica does with a `GET`.
+#[derive(Debug, Clone, Copy)]
+enum Reads {
+    /// Answers with its address.
+    Well,
+    Refuses(&'static str),
+    Never,
+    /// Ends the connection.
+    Cuts,
 }
 
 /// The hosts that a client can reach.
@@ -65,6 +80,14 @@ impl Net {
             }
             stays
         });
+    }
+
+    /// Connections to `address` that are open.
+    fn connections(&self, address: &str) -> usize {
+        let state = self.0.lock().unwrap();
+        let open =
+            state.connections.iter().filter(|(of, connection)| of == address && !connection.is_finished());
+        open.count()
     }
 
     fn publish(&self, text: &'static str) {
@@ -103,9 +126,11 @@ impl Net {
                 match self.host(&address) {
                     Some(Host::Says(bytes)) => replies.extend_from_slice(&bytes),
                     Some(Host::Silent) | None => {}
+                    Some(Host::Replica(_, Reads::Never)) if request[0] == "GET" => {}
+                    Some(Host::Replica(_, Reads::Cuts)) if request[0] == "GET" => return,
                     Some(host) => {
-                        let protocol =
-                            if matches!(host, Host::Server(_)) { Protocol::Resp3 } else { Protocol::Resp2 };
+                        let is_server = matches!(host, Host::Server(_) | Host::Replica(..));
+                        let protocol = if is_server { Protocol::Resp3 } else { Protocol::Resp2 };
                         encode(&answer(&host, &address, &request), protocol, &mut replies);
                     }
                 }
@@ -148,10 +173,17 @@ fn answer(host: &Host, address: &str, request: &[&str]) -> Frame {
             (Frame::bulk("role"), Frame::bulk(*role)),
             (Frame::bulk("id"), Frame::Integer(7)),
         ]),
-        (Host::Server(_), ["INFO", ..]) => Frame::bulk(format!("run_id:{address}\r\n")),
-        (Host::Server(_), ["CLIENT", "KILL", ..]) => Frame::Integer(1),
-        (Host::Server(_), ["PING"]) => Frame::Simple("PONG".into()),
-        (Host::Server(_), ["GET", ..]) => Frame::bulk(address.to_owned()),
+        (Host::Replica(..), ["HELLO", ..]) => answer(&Host::Server("replica"), address, request),
+        (Host::Replica(link, _), ["INFO", "replication"]) => {
+            Frame::bulk(format!("role:slave\r\nmaster_link_status:{link}\r\n"))
+        }
+        (Host::Replica(_, Reads::Refuses(text)), ["GET", ..]) => Frame::error(*text),
+        (Host::Server(role), ["INFO", "replication"]) => Frame::bulk(format!("role:{role}\r\n")),
+        (Host::Server(_) | Host::Replica(..), ["INFO", ..]) => Frame::bulk(format!("run_id:{address}\r\n")),
+        (Host::Server(_) | Host::Replica(..), ["CLIENT", "KILL", ..]) => Frame::Integer(1),
+        (Host::Server(_) | Host::Replica(..), ["PING"]) => Frame::Simple("PONG".into()),
+        (Host::Server(_), ["SET", ..]) => Frame::ok(),
+        (Host::Server(_) | Host::Replica(..), ["GET", ..]) => Frame::bulk(address.to_owned()),
         (_, ["INFO", ..]) => Frame::bulk("redis_mode:sentinel\r\n"),
         (_, ["SUBSCRIBE", channel]) => Frame::Array(vec![
             Frame::bulk("subscribe"),
@@ -161,10 +193,17 @@ fn answer(host: &Host, address: &str, request: &[&str]) -> Frame {
         (Host::Guarded(login, _), ["AUTH", said @ ..]) if said == *login => Frame::ok(),
         (Host::Guarded(..), ["AUTH", ..]) => Frame::error("WRONGPASS invalid username-password pair"),
         (
-            Host::Sentinel(primary, ..) | Host::Guarded(_, primary),
+            Host::Sentinel(primary, ..) | Host::Guarded(_, primary) | Host::Watching(primary, ..),
             ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "my"],
         ) => texts(&pair(primary)),
-        (Host::Sentinel(_, epoch, _), ["SENTINEL", "MASTER", "my"]) => {
+        (Host::Watching(.., replicas), ["SENTINEL", "REPLICAS", "my"]) => {
+            let fields = |[address, flags, link]: &[&str; 3]| {
+                let [ip, port] = pair(address);
+                texts(&["ip", ip, "port", port, "flags", flags, "master-link-status", link])
+            };
+            Frame::Array(replicas.iter().map(fields).collect())
+        }
+        (Host::Sentinel(_, epoch, _) | Host::Watching(_, epoch, _), ["SENTINEL", "MASTER", "my"]) => {
             texts(&["name", "my", "config-epoch", &epoch.to_string()])
         }
         (Host::Sentinel(_, _, others), ["SENTINEL", "SENTINELS", "my"]) => {
@@ -176,6 +215,9 @@ fn answer(host: &Host, address: &str, request: &[&str]) -> Frame {
         _ => Frame::error("ERR unknown command"),
     }
 }
+
+#[path = "replicas_tests.rs"]
+mod replicas;
 
 /// Who answers a call; waits for it.
 async fn who(client: &Client) -> String {

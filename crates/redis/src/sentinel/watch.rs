@@ -76,8 +76,15 @@ async fn wait(shared: &Shared, conversation: &mut Conversation) -> Result<Word, 
     // Whatever the sentinel sends, it does not make anybody look more often than this.
     sleep(SENTINEL_LOOK_PAUSE).await;
     let word = async {
-        while !is_switch_of(&shared.service, &conversation.next().await?) {}
-        Ok(Word::OfSwitch)
+        let switched = async {
+            while !is_switch_of(&shared.service, &conversation.next().await?) {}
+            Ok(Word::OfSwitch)
+        };
+        tokio::select! {
+            biased;
+            word = switched => word,
+            () = shared.replicas_wished_for() => Ok(Word::None),
+        }
     };
     match timeout(SENTINEL_LOOK_INTERVAL, word).await {
         Ok(word) => word,

@@ -4,6 +4,8 @@ use bowline_redis::{
     Batch, CacheSettings, CallError, Client, Command, Config, Frame, NotSent, ReadFrom, RouteError, Script,
 };
 
+use futures_util::future::join_all;
+
 use crate::client;
 use crate::support::{RealCluster, Server, wait_for};
 
@@ -96,4 +98,16 @@ async fn check_replica_reads(cluster: &RealCluster, client: &Client) {
     let set = Command::new("SET").args(["key:1", "key:1=1"]).read_from(ReadFrom::PreferReplica);
     assert_eq!(client.call(set).await, Ok(Frame::ok()));
     assert_eq!(client.metrics().refusals("moved"), 0);
+
+    // Replicas that stand still cost nobody an answer.
+    cluster.nodes[3..].iter().for_each(|node| node.signal("STOP"));
+    let gets = (0..30).map(|number| {
+        let key = format!("key:{number}");
+        let get = Command::new("GET").arg(&key).read_from(ReadFrom::PreferReplica);
+        async move { (client.call(get).await, Frame::bulk(format!("{key}=1"))) }
+    });
+    for (value, expected) in join_all(gets).await {
+        assert_eq!(value, Ok(expected));
+    }
+    cluster.nodes[3..].iter().for_each(|node| node.signal("CONT"));
 }
