@@ -34,6 +34,7 @@ pub(crate) use directory::pick_replica;
 pub use error::RouteError;
 pub use key::{SLOTS, Slot};
 pub(crate) use place::{Kind, Open, Place};
+pub(crate) use refresh::nodes_told_by;
 pub(crate) use routed::Routed;
 pub(crate) use router::{Cluster, Way, patience_with_replica};
 

@@ -272,6 +272,12 @@ pub(crate) const SUBSCRIBE_PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Where that pause stops growing.
 pub(crate) const SUBSCRIBE_PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// Most nodes of a cluster that a subscriber learns of, beside those that it was given.
+pub(crate) const SUBSCRIBER_NODES_MAX: usize = 64;
+
+/// Of those, the ones that it tries before it comes back to the nodes that it was given.
+pub(crate) const SUBSCRIBER_NODES_PER_ROUND: usize = 3;
+
 /// Most nodes of a cluster to which a subscriber holds connections for shard channels, beside its first one.
 pub(crate) const SHARD_NODES_MAX: usize = 64;
 

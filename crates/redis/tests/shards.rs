@@ -9,7 +9,7 @@ use bowline_redis::subscriber::{Gap, Item};
 use bowline_redis::{Client, Config, Slot, Subscriber, Subscription, Topic};
 use bowline_rt::time;
 
-use support::{RealCluster, wait_for};
+use support::{RealCluster, Server, wait_for};
 
 /// Longest wait for an item: a failover takes its time.
 const PATIENCE: time::Duration = time::Duration::from_secs(30);
@@ -97,6 +97,49 @@ async fn shard_channels_are_followed_when_slots_move_and_nodes_die() {
     }
     check(&cluster, 0, &mut shards[0]).await;
     assert_eq!(subscriber.metrics().gaps.get(), 3, "nobody else was disturbed");
+}
+
+/// How often a node was asked for the layout.
+async fn layouts_told(node: &Server) -> u64 {
+    let stats = node.cli(&["INFO", "commandstats"]).await;
+    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_cluster|slots:calls="));
+    line.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
+}
+
+/// The only node that was named is gone for good, and then the one that was found in its place.
+#[tokio::test]
+async fn a_subscriber_goes_on_without_the_nodes_that_were_named() {
+    let mut cluster = RealCluster::start().await;
+    let mut told_before = Vec::new();
+    for node in &cluster.nodes {
+        told_before.push(layouts_told(node).await);
+    }
+    let subscriber = Subscriber::start(Config::from_url(&cluster.url()).unwrap());
+    let mut ordinary = subscribe(&subscriber, Topic::channel("ordinary")).await;
+    for round in 0..2 {
+        let mut home = None;
+        for (index, node) in cluster.nodes.iter().enumerate().skip(round) {
+            if node.cli(&["PUBSUB", "NUMSUB", "ordinary"]).await.ends_with('1') {
+                home = Some(index);
+            }
+        }
+        let home = home.expect("it is subscribed somewhere");
+        wait_for("it has asked for the layout", || async {
+            (layouts_told(&cluster.nodes[home]).await > told_before[home]).then_some(())
+        })
+        .await;
+        if round == 0 {
+            assert_eq!(home, 0);
+        }
+        cluster.nodes[home].kill();
+        let killed = time::now();
+        let items = until_established(&mut ordinary).await;
+        assert!(matches!(items[..], [Item::Gap(Gap::Lost(_))]), "{items:?}");
+        println!("node {home} was replaced after {:?}", killed.elapsed());
+        let speaker = (0..6).find(|&index| index != 0 && index != home).unwrap();
+        cluster.nodes[speaker].cli(&["PUBLISH", "ordinary", "hello"]).await;
+        assert!(matches!(next(&mut ordinary).await, Item::Message(_)));
+    }
 }
 
 /// With several nodes named, a first one that stands still is no more than a gap.

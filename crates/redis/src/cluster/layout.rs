@@ -74,6 +74,12 @@ impl Layout {
         Ok(layout)
     }
 
+    /// The addresses of all nodes.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &str> {
+        let nodes = self.shards.iter().flat_map(|shard| [&shard.primary].into_iter().chain(&shard.replicas));
+        nodes.map(String::as_str)
+    }
+
     /// Slots that somebody serves.
     pub(super) fn served(&self) -> usize {
         self.slots.iter().flatten().count()

@@ -150,6 +150,11 @@ impl Refresh {
     }
 }
 
+/// The nodes of the cluster that the one at `place` belongs to, as it says.
+pub(crate) async fn nodes_told_by(place: Arc<Place>) -> Result<Vec<String>, String> {
+    ask(place).await.map(|layout| layout.nodes().map(str::to_owned).collect())
+}
+
 /// How the node at `place` sees the cluster.
 async fn ask(place: Arc<Place>) -> Result<Layout, String> {
     let started = now();

@@ -22,6 +22,9 @@ mod world;
 #[path = "model_tests.rs"]
 mod model;
 
+#[path = "subscriber_tests.rs"]
+mod subscriber;
+
 use world::{DEADLINE, World, in_time};
 
 fn ok(_: &str) -> Option<Frame> {

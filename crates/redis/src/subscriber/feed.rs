@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::core::SubscriberCore;
 use super::line::{End, Line};
 use super::metrics::SubscriberMetrics;
+use super::nodes::Targets;
 use super::roster::{Place, Roster};
 use crate::config::Config;
 use crate::connect::{Dial, Target};
@@ -27,8 +28,7 @@ use crate::topology::Address;
 pub(crate) struct Feed<D> {
     pub config: Config,
     pub dial: D,
-    /// One of these, in turn: the server, or nodes of a cluster.
-    pub targets: Vec<Target>,
+    pub targets: Targets,
     pub roster: Arc<Roster>,
     pub metrics: SubscriberMetrics,
 }
@@ -43,7 +43,7 @@ impl<D: Dial> Feed<D> {
             tokio::select! {
                 () = &mut first => return,
                 address = poll_fn(|context| self.roster.poll_new_place(context)) => {
-                    let targets = vec![Target::Fixed(Address::Host(address.to_string()))];
+                    let targets = Targets::One(Target::Fixed(Address::Host(address.to_string())));
                     let other = Self { targets, ..self.clone() };
                     others.spawn(other.visit(Some(address)));
                 }
@@ -63,14 +63,21 @@ impl<D: Dial> Feed<D> {
         // A server that refuses the credentials is not asked again soon, unless there are others.
         let mut login_pause = Pause::new(CREDENTIALS_PAUSE);
         let mut version = self.config.credentials.version();
-        for target in self.targets.iter().cycle() {
+        loop {
+            let target = self.targets.next();
             version.iter_mut().for_each(|version| drop(version.borrow_and_update()));
-            match self.establish(target, &None).await {
+            match self.establish(&target, &None).await {
                 Ok((mut line, server)) => {
                     let since = now();
                     login_pause.reset();
                     connection.send_replace(Connection::Up { epoch: line.core().id(), server });
-                    if let End::Died(death) = self.serve(target, line, &None).await {
+                    let address = line.address().clone();
+                    let end = tokio::select! {
+                        biased;
+                        end = self.serve(&target, line, &None) => end,
+                        never = self.targets.learn_from(&address) => match never {},
+                    };
+                    if let End::Died(death) = end {
                         connection.send_replace(Connection::Down { error: Some(Chain(&death).to_string()) });
                     }
                     if now().saturating_duration_since(since) >= STABLE_AFTER {
@@ -95,10 +102,10 @@ impl<D: Dial> Feed<D> {
 
     /// One connection to another node of a cluster, until it is lost or needed no more.
     async fn visit(self, place: Place) {
-        let target = &self.targets[0];
-        match self.establish(target, &place).await {
+        let target = self.targets.next();
+        match self.establish(&target, &place).await {
             Ok((line, _)) => {
-                self.serve(target, line, &place).await;
+                self.serve(&target, line, &place).await;
             }
             Err(error) => {
                 self.metrics.connect_failures.inc();

@@ -4,7 +4,7 @@
 //! - `topic`: what can be subscribed to, and what servers say about it.
 //! - `core`: the life of one connection as a state machine without I/O; `silence` is its clock.
 //! - `mailbox`: what waits for one subscriber. `roster`: who wants what, and from where.
-//! - `line`: moves the bytes. `feed`: one connection after the other.
+//! - `line`: moves the bytes. `nodes`: where to connect to. `feed`: one connection after the other.
 //! - [`Subscriber`] and [`Subscription`]: what callers hold.
 //!
 //! What a subscriber may rely on: between [`Item::Established`] and the next [`Item::Gap`] or [`Item::Lagged`], every message comes
@@ -16,6 +16,7 @@ mod feed;
 mod line;
 mod mailbox;
 mod metrics;
+mod nodes;
 mod roster;
 mod silence;
 mod topic;
@@ -37,12 +38,16 @@ pub use self::topic::{Kind, Message, Topic};
 
 use self::feed::Feed;
 use self::mailbox::Mailbox;
+use self::nodes::{Nodes, Targets};
 use self::roster::Roster;
+use crate::cluster::Open;
 use crate::config::{Config, Settings};
-use crate::connect::{Dial, Target};
+use crate::connect::{Connect, Dial, Target};
 use crate::dial::ToSentinels;
 use crate::error::ServerError;
 use crate::limits::{SUBSCRIPTIONS_MAX, TOPIC_BYTES_MAX};
+use crate::metrics::Metrics;
+use crate::node::Node;
 use crate::reconnect::Connection;
 use crate::topology::{Address, Topology};
 
@@ -50,9 +55,10 @@ use crate::topology::{Address, Topology};
 /// subscribed to again; it ends with the last clone and the last subscription.
 ///
 /// In a cluster the messages of ordinary channels come to every node, so it is connected to one of those that the configuration
-/// names. For shard channels it holds further connections, to the nodes that the first one names.
+/// names. While it is, it asks that one for the others, over a second connection: they are tried too when it is gone. For
+/// shard channels it holds further connections, to the nodes that the first one names.
 ///
-/// Name several nodes: while none of those that are named can be reached, there is no connection.
+/// Name several nodes: until one of those that are named could be reached, no others are known.
 ///
 /// A living connection keeps the login with which it was made; the next one takes the credentials that hold then.
 #[derive(Clone)]
@@ -106,14 +112,14 @@ impl Subscriber {
         let roster = Arc::new(Roster::new(metrics.clone()));
         let (sender, connection) = watch::channel(Connection::Down { error: None });
         let targets = match &config.topology {
-            Topology::Single(address) => vec![Target::Fixed(address.clone())],
+            Topology::Single(address) => Targets::One(Target::Fixed(address.clone())),
             Topology::Sentinel { sentinels, service } => {
                 let credentials = config.sentinel_credentials.clone();
                 let dial = Arc::new(ToSentinels(to_sentinels));
-                vec![Target::watched(service.clone(), sentinels, credentials, dial)]
+                Targets::One(Target::watched(service.clone(), sentinels, credentials, dial))
             }
             Topology::Cluster { seeds } => {
-                seeds.iter().map(|seed| Target::Fixed(Address::Host(seed.clone()))).collect()
+                Targets::Cluster(Arc::new(Nodes::new(seeds.clone(), opener(&config, &dial))))
             }
         };
         let feed = Feed { config, dial, targets, roster: roster.clone(), metrics: metrics.clone() };
@@ -158,6 +164,18 @@ impl Subscriber {
     pub fn address(&self) -> &str {
         &self.shared.address
     }
+}
+
+/// Makes the connections over which the layout of a cluster is asked for.
+fn opener(config: &Config, dial: &impl Dial) -> Open {
+    let config = Config { settings: config.settings.bounded(), ..config.clone() };
+    let (dial, metrics) = (dial.clone(), Metrics::new());
+    Arc::new(move |address, kind| {
+        let target = Target::Fixed(Address::Host(address.to_owned()));
+        let (config, dial, metrics) = (config.clone(), dial.clone(), metrics.clone());
+        let connect = Connect { config, dial, target, role: kind.role(), metrics, pushes: None };
+        Node::start(connect.without_cache())
+    })
 }
 
 impl fmt::Debug for Subscriber {
