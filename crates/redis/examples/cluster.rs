@@ -27,6 +27,10 @@ async fn main() -> Result<()> {
         Ok(values) => println!("both keys: {values:?}"),
         Err(error) => println!("both keys: {error}"),
     }
+    // Who can live with several steps in place of one says so.
+    for value in client.mget_over_slots::<String>(["example:1", "example:2"]).await? {
+        println!("each key: {:?}", value?);
+    }
 
     // A replica may be behind; who can live with that says so.
     let read = Command::new("GET").arg("example:1").read_from(ReadFrom::PreferReplica);
@@ -36,8 +40,9 @@ async fn main() -> Result<()> {
         println!("{node} has {:?} keys", size?.as_integer());
     }
 
-    for number in 0..10 {
-        client.del([format!("example:{number}")]).await?;
+    let keys = (0..10).map(|number| format!("example:{number}"));
+    for part in client.over_slots(Command::new("UNLINK").args(keys)).await? {
+        part.outcome?;
     }
     client.del(["{example:7}:from", "{example:7}:to"]).await?;
     Ok(())

@@ -41,7 +41,7 @@ use crate::watched::{self, Watched};
 /// ever; they end with the last clone.
 ///
 /// In a cluster a command goes to the node that serves its keys, which must all be in one slot; so must those of a [`Batch`] or a
-/// [`Transaction`]. Redirects are followed within the call's deadline.
+/// [`Transaction`]. Redirects are followed within the call's deadline. [`Client::over_slots`] divides a command among slots.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -6,6 +6,7 @@
 //! - [`course`]: what one call does next, depending on what it met. [`routed`]: what it has to know of a request for that.
 //! - [`place`]: one node with its connections. [`directory`]: the map with the nodes on it, as callers see it.
 //! - [`refresh`]: keeps the map true. [`router`]: brings requests to nodes. [`each`]: what concerns nodes and not keys.
+//! - [`over_slots`]: commands that are divided among slots.
 //!
 //! Nothing relies on the map being right: a node that does not serve a slot says so and does nothing. A wrong map costs a
 //! detour, so it is repaired at once by every redirect (that slot) and soon after by a refresh (all of it), and a periodic
@@ -29,10 +30,12 @@ mod refresh;
 mod router;
 
 mod each;
+mod over_slots;
 
 pub(crate) use directory::pick_replica;
 pub use error::RouteError;
 pub use key::{SLOTS, Slot};
+pub use over_slots::OnSlot;
 pub(crate) use place::{Kind, Open, Place};
 pub(crate) use refresh::nodes_told_by;
 pub(crate) use routed::Routed;

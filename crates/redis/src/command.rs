@@ -183,7 +183,7 @@ impl Command {
     }
 
     /// The arguments, the name first, out of the encoded body.
-    fn arguments(&self) -> impl Iterator<Item = &[u8]> + Clone {
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = &[u8]> + Clone {
         let mut rest = &self.body[..];
         std::iter::from_fn(move || {
             let line = rest.iter().position(|&byte| byte == b'\n')?;

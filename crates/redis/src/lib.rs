@@ -161,7 +161,7 @@ pub use bowline_resp::{Frame, Protocol};
 pub use batch::{Answers, Batch, Transaction};
 pub use cache::CacheSettings;
 pub use client::Client;
-pub use cluster::{ReadFrom, RouteError, SLOTS, Slot};
+pub use cluster::{OnSlot, ReadFrom, RouteError, SLOTS, Slot};
 pub use command::Command;
 pub use config::{Config, Settings};
 pub use credential_files::CredentialFiles;

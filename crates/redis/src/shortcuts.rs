@@ -118,7 +118,8 @@ impl Client {
         Ok(self.query::<Option<()>>(command).await?.is_some())
     }
 
-    /// `DEL`: removes keys and tells how many there were.
+    /// `DEL`: removes keys and tells how many there were. In a cluster they must be in one slot; else there is
+    /// [`Client::over_slots`].
     ///
     /// # Errors
     /// As [`Client::query`].

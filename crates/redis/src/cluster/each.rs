@@ -1,5 +1,7 @@
 //! Commands that concern nodes and not keys: the number of keys, scripts, what is configured.
 
+use std::time::Instant;
+
 use bowline_resp::Frame;
 use bowline_rt::task;
 
@@ -32,7 +34,7 @@ impl Client {
         let places = cluster.primaries(deadline(&command, self.settings())).await?;
         let calls = places.into_iter().map(|place| {
             let (client, command, address) = (self.clone(), command.clone(), place.address().to_owned());
-            let call = async move { client.run_on(command, Way::to(place)).await };
+            let call = async move { client.run_on(command, Way::to(place), None).await };
             (address, task::spawn("cluster-call", call))
         });
         let calls: Vec<_> = calls.collect();
@@ -53,7 +55,7 @@ impl Client {
         match self.servers() {
             Servers::Cluster(cluster) => {
                 let place = cluster.place(address, deadline(&command, self.settings())).await?;
-                self.run_on(command, Way::to(place)).await
+                self.run_on(command, Way::to(place), None).await
             }
             _ if self.address() == address => self.call(command).await,
             _ => Err(NotSent::from(RouteError::UnknownNode { address: address.to_owned() }).into()),
@@ -75,9 +77,15 @@ impl Client {
         }
     }
 
-    async fn run_on(&self, command: Command, way: Way) -> Result<Frame, CallError> {
+    /// A call that goes this way and began at `started`, if that is known.
+    pub(super) async fn run_on(
+        &self,
+        command: Command,
+        way: Way,
+        started: Option<Instant>,
+    ) -> Result<Frame, CallError> {
         let span = trace::span(&Name(&command));
-        let call = self.run_command(command, None::<fn() -> Command>, way, None, None);
+        let call = self.run_command(command, None::<fn() -> Command>, way, started, None);
         let outcome = call.instrument(span.clone()).await;
         trace::end(&span, &outcome);
         self.metrics().count_call(&outcome);

@@ -10,7 +10,8 @@ use crate::keys::Unclear;
 pub enum RouteError {
     /// The keys are in different slots, which no single node need hold.
     #[error(
-        "the keys are in the slots {} and {}: give them a common {{tag}} or send one command for each slot",
+        "the keys are in the slots {} and {}: give them a common {{tag}} or send one command for each slot (Client::over_slots \
+         does so for MGET, EXISTS, TOUCH, DEL, UNLINK and MSET)",
         first.number(), other.number()
     )]
     CrossSlot {

@@ -10,11 +10,12 @@ use bowline_rt::time::{now, sleep, timeout};
 use crate::batch::{Batch, Transaction};
 use crate::cache::CacheSettings;
 use crate::cluster::key::Slot;
-use crate::cluster::{ReadFrom, RouteError};
+use crate::cluster::{OnSlot, ReadFrom, RouteError};
 use crate::command::Command;
 use crate::config::Config;
 use crate::error::{CallError, NotSent, Unknown};
 use crate::limits::CLUSTER_REFRESH_PERIOD;
+use crate::{ConversionError, QueryError};
 
 #[path = "world_tests.rs"]
 mod world;
@@ -332,4 +333,53 @@ async fn what_was_read_from_a_former_owner_is_not_kept() {
     };
     let found = timeout(2 * CLUSTER_REFRESH_PERIOD, moved).await;
     assert!(found.is_ok(), "the next refresh tells of it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_over_slots_has_one_deadline_and_an_outcome_for_each_slot() {
+    let world = World::default();
+    // `a` is in the upper half of the slots, `b` in the lower.
+    world.say(1, vec![world::range(0, 8191, &["l:1"]), world::range(8192, 16383, &["u:1"])]);
+    world.node("a:1", ok);
+    world.node("l:1", |_| Some(Frame::Integer(1)));
+    world.node("u:1", |_| Some(Frame::Integer(2)));
+    let client = world.client();
+    let del = || client.over_slots(Command::new("DEL").args(["a", "b", "{a}2"]));
+    let part = |keys: &[usize], outcome| OnSlot { keys: keys.to_vec(), outcome };
+    let both = vec![part(&[0, 2], Ok(Frame::Integer(2))), part(&[1], Ok(Frame::Integer(1)))];
+    assert_eq!(in_time(del()).await, Ok(both));
+    let mut asked = world.asked();
+    asked.sort();
+    assert_eq!(asked, ["l:1 DEL b", "u:1 DEL a {a}2"]);
+
+    // One part is lost, and nobody else suffers.
+    world.node("u:1", |_| None);
+    let parts = in_time(del()).await.unwrap();
+    assert!(matches!(parts[0].outcome, Err(CallError::Unknown(Unknown::Lost(_)))), "{parts:?}");
+    assert_eq!(parts[1], part(&[1], Ok(Frame::Integer(1))));
+    // One node is not there.
+    world.remove("u:1");
+    let started = now();
+    let parts = in_time(del()).await.unwrap();
+    assert!(matches!(parts[0].outcome, Err(CallError::NotSent(_))), "{parts:?}");
+    assert_eq!(parts[1].outcome, Ok(Frame::Integer(1)));
+    assert!(now() - started >= DEADLINE);
+
+    // What comes is given to the keys that it belongs to.
+    let client = world.client();
+    let get = || client.mget_over_slots::<String>(["a", "b", "{b}2"]);
+    world.node("l:1", |words| {
+        let value = |key: &str| if key == "b" { Frame::bulk("vb") } else { Frame::Null };
+        Some(Frame::Array(words.split(' ').skip(1).map(value).collect()))
+    });
+    let values = in_time(get()).await.unwrap();
+    assert!(matches!(values[0], Err(QueryError::Call(CallError::NotSent(_)))), "{values:?}");
+    assert_eq!(values[1..], [Ok(Some("vb".to_owned())), Ok(None)]);
+    world.node("l:1", |_| Some(Frame::Array(vec![Frame::bulk("v")])));
+    let values = in_time(get()).await.unwrap();
+    let wrong = Err(QueryError::Conversion(ConversionError::Length { expected: 2, found: 1 }));
+    assert_eq!(values[1..], [wrong.clone(), wrong]);
+
+    let refused = in_time(client.over_slots(Command::new("SINTER").args(["a", "b"]))).await;
+    assert!(matches!(refused, Err(CallError::NotSent(NotSent::Refused { .. }))), "{refused:?}");
 }

@@ -1,13 +1,18 @@
 //! What a client of a cluster can do beside commands with one key.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use bowline_redis::{
-    Batch, CacheSettings, CallError, Client, Command, Config, Frame, NotSent, ReadFrom, RouteError, Script,
+    Batch, CacheSettings, CallError, Client, Command, Config, Frame, NotSent, OnSlot, ReadFrom, RouteError,
+    Script, Slot,
 };
 
+use bowline_rt::time::now;
 use futures_util::future::join_all;
 
-use crate::client;
 use crate::support::{RealCluster, Server, wait_for};
+use crate::{DEADLINE, client};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_client_of_a_cluster_can_do() {
@@ -36,6 +41,9 @@ async fn what_a_client_of_a_cluster_can_do() {
 
     let crossing = client.call(Command::new("MGET").args(["key:1", "key:2"])).await;
     assert!(matches!(crossing, Err(CallError::NotSent(NotSent::Route(RouteError::CrossSlot { .. })))));
+    let crossing = crossing.unwrap_err().to_string();
+    assert!(crossing.contains("Client::over_slots"), "{crossing}");
+    check_over_slots(&cluster, &client).await;
     let crossing = client.batch(Batch::new().command(set("a")).command(set("b"))).await;
     assert!(matches!(crossing, Err(CallError::NotSent(NotSent::Route(RouteError::CrossSlot { .. })))));
     let batch = Batch::new().command(set("{a}1")).command(Command::new("GET").arg("{a}1"));
@@ -56,6 +64,44 @@ async fn what_a_client_of_a_cluster_can_do() {
     assert_eq!(popped, Frame::Array(vec![Frame::bulk("list"), Frame::bulk("x")]));
     check_replica_reads(&cluster, &client).await;
     check_cached_reads(&cluster).await;
+}
+
+/// Keys all over the cluster in one call; with a node that stands still all other keys have their answer in time.
+async fn check_over_slots(cluster: &RealCluster, client: &Client) {
+    let keys: Vec<String> = (0..200).map(|number| format!("over:{number}")).collect();
+    let pairs = keys.iter().flat_map(|key| [key.clone(), format!("{key}=1")]);
+    let set = client.over_slots(Command::new("MSET").args(pairs)).await.unwrap();
+    assert!(set.iter().all(|part| part.outcome == Ok(Frame::ok())));
+    let slots: BTreeSet<_> = keys.iter().map(|key| Slot::of(key.as_bytes())).collect();
+    assert_eq!(set.len(), slots.len(), "one part for each slot");
+    let value = |key: &String| Ok(Some(format!("{key}=1")));
+    let values = client.mget_over_slots::<String>(&keys).await.unwrap();
+    assert_eq!(values, keys.iter().map(value).collect::<Vec<_>>());
+
+    // Shorter than it takes for a replica to take over.
+    let deadline = Duration::from_millis(300);
+    cluster.nodes[1].signal("STOP");
+    let started = now();
+    let parts = client.over_slots(Command::new("MGET").args(&keys).deadline(deadline)).await.unwrap();
+    let took = started.elapsed();
+    cluster.nodes[1].signal("CONT");
+    assert!(took < deadline + DEADLINE, "{took:?}");
+    for OnSlot { keys: places, outcome } in parts {
+        if (5461..10923).contains(&Slot::of(keys[places[0]].as_bytes()).number()) {
+            assert!(matches!(outcome, Err(CallError::Unknown(_))), "{outcome:?}");
+        } else {
+            let values = places.iter().map(|&key| Frame::bulk(format!("{}=1", keys[key])));
+            assert_eq!(outcome, Ok(Frame::Array(values.collect())));
+        }
+    }
+    let count = |parts: Vec<OnSlot>| {
+        parts.into_iter().map(|part| part.outcome.unwrap().as_integer().unwrap()).sum::<i64>()
+    };
+    for (name, expected) in [("EXISTS", 200), ("TOUCH", 200), ("UNLINK", 200), ("DEL", 0)] {
+        // The node that stood still may be slow for a moment.
+        let command = Command::new(name).args(&keys).deadline(10 * DEADLINE);
+        assert_eq!(count(client.over_slots(command).await.unwrap()), expected, "{name}");
+    }
 }
 
 /// Each node tracks the keys that are read from it.
