@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use bowline_redis::{CallError, Client, Command, Config, Connection};
+use bowline_redis::{CallError, Client, Command, Config, Connection, ReadFrom};
 use bowline_rt::time::{now, sleep};
 
 #[tokio::main(flavor = "current_thread")]
@@ -39,6 +39,9 @@ async fn main() -> Result<()> {
     println!("{}: counted {counted}, unknown {unknown}, not sent {not_sent}", client.address());
     // After a failover it may say less: replication is asynchronous, so that the new primary may lack what the old one acknowledged.
     println!("the counter says {:?}", client.get::<u64>("example:n").await?);
+    // A replica may be behind; who can live with that says so.
+    let read = Command::new("GET").arg("example:n").read_from(ReadFrom::PreferReplica);
+    println!("a replica, or the primary in its place, says {:?}", client.query::<Option<u64>>(read).await?);
     client.del(["example:n"]).await?;
     Ok(())
 }

@@ -104,6 +104,24 @@ fn a_replica_is_refused_however_it_tells() {
 }
 
 #[test]
+fn who_is_read_from_as_a_replica_is_one_and_in_step() {
+    let check = |role: &str, link: &str, expected: Result<(), &str>| {
+        for hello in [Frame::Map(vec![(Frame::bulk("proto"), Frame::Integer(3))]), Frame::error("NOPROTO")] {
+            let introduction = Introduction { role: Role::Follower, ..Introduction::default() };
+            let mut handshake = Handshake::new(&Config::from_url("redis://h").unwrap(), introduction);
+            let role = Frame::bulk(format!("{role}\r\n{link}\r\n"));
+            let mut answers = [hello, Frame::bulk(""), role].into_iter();
+            let ended = answers.try_for_each(|answer| handshake.answer(answer));
+            assert_eq!(ended.map_err(|error| error.reason), expected.map_err(str::to_owned));
+        }
+    };
+    check("role:slave", "master_link_status:up", Ok(()));
+    check("role:slave", "", Ok(()));
+    check("role:slave", "master_link_status:down", Err("it is not in step with its primary"));
+    check("role:master", "", Err("it is no replica"));
+}
+
+#[test]
 fn a_wrong_answer_ends_the_handshake_and_never_shows_the_password() {
     let refused = |answers: &[Frame]| check("redis://:hunter2@h/1", answers).1.unwrap_err();
     assert_eq!(refused(&[Frame::error("WRONGPASS no")]), "HELLO: WRONGPASS no");

@@ -65,7 +65,8 @@
 //! # Which server
 //! The URL says so ([`Config::from_url`], where its forms are listed): one server, also by a socket in the file system; the
 //! primary that sentinels name, followed through failovers; a cluster, whose redirects are followed ([`Topology`],
-//! [`Slot`], [`ReadFrom`]). `rediss://` is TLS, with a certificate of one's own where the server wants one
+//! [`Slot`]). Of the latter two the replicas may be read from ([`ReadFrom`]); keys all over a cluster are for
+//! [`Client::over_slots`]. `rediss://` is TLS, with a certificate of one's own where the server wants one
 //! ([`Config::from_url_with_tls`]). Credentials may change while connected ([`CredentialProvider`], [`CredentialFiles`]).
 //!
 //! # Which connection
