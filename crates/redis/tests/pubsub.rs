@@ -55,12 +55,6 @@ impl Server {
         }
         killed
     }
-
-    /// The number of the process, for signals.
-    async fn process_id(&self) -> String {
-        let info = self.call(&["INFO", "server"]).await.as_text().unwrap().to_owned();
-        info.lines().find_map(|line| line.strip_prefix("process_id:")).unwrap().trim().to_owned()
-    }
 }
 
 /// How to connect. The machine of the test may be busy.
@@ -73,7 +67,7 @@ fn config(port: u16) -> Config {
 }
 
 /// Lets a process stand still, or go on.
-async fn signal(process_id: &str, name: &'static str) {
+async fn signal(process_id: u32, name: &'static str) {
     let script = format!("kill -{name} {process_id}");
     let status = task::blocking(move || std::process::Command::new("sh").args(["-c", &script]).status());
     assert!(status.await.unwrap().success());
@@ -234,12 +228,12 @@ async fn a_server_that_stands_still_is_noticed_although_nobody_asks_it_anything(
     config.settings.handshake_timeout = Duration::from_millis(500);
     let subscriber = Subscriber::start(config);
     let mut subscription = established(&subscriber, Topic::channel("a")).await;
-    let process_id = server.process_id().await;
-    signal(&process_id, "STOP").await;
+    let process_id = server.process.id();
+    signal(process_id, "STOP").await;
     let stopped_at = time::now();
     assert!(matches!(next(&mut subscription).await, Item::Gap(Gap::Lost(_))));
     let noticed_after = time::now() - stopped_at;
-    signal(&process_id, "CONT").await;
+    signal(process_id, "CONT").await;
     assert!(noticed_after < Duration::from_secs(5), "{noticed_after:?}");
     assert_eq!(next(&mut subscription).await, Item::Established);
     assert_eq!(subscriber.metrics().deaths("silent"), 1);
@@ -259,15 +253,8 @@ struct Loaded {
 
 impl Loaded {
     async fn start() -> Self {
-        let server = Server::start(&[
-            "--cluster-enabled",
-            "yes",
-            "--cluster-require-full-coverage",
-            "no",
-            "--cluster-port",
-            "0",
-        ])
-        .await;
+        let arguments = ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"];
+        let server = Server::start(&arguments).await;
         server.call(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
         wait_for("the cluster is sound", || async {
             let info = server.call(&["CLUSTER", "INFO"]).await;
@@ -328,7 +315,7 @@ async fn a_slot_that_goes_away_ends_a_subscription_and_shifts_nobody() {
     let server = &loaded.server;
     let subscriber = loaded.client.subscriber();
     let mut subscription = established(&subscriber, Topic::shard("shard")).await;
-    let slot = server.call(&["CLUSTER", "KEYSLOT", "shard"]).await.as_integer().unwrap().to_string();
+    let slot = server.process.cli(&["CLUSTER", "KEYSLOT", "shard"]).await;
     for round in 0..10 {
         assert_eq!(publish(server, "SPUBLISH", "shard", "1").await, 1, "round {round}");
         assert_eq!(next(&mut subscription).await, message("shard", None, "1"));
@@ -349,7 +336,7 @@ async fn ends_that_cross_shift_nobody() {
     let loaded = Loaded::start().await;
     let server = &loaded.server;
     let subscriber = loaded.client.subscriber();
-    let slot = server.call(&["CLUSTER", "KEYSLOT", "shard"]).await.as_integer().unwrap().to_string();
+    let slot = server.process.cli(&["CLUSTER", "KEYSLOT", "shard"]).await;
     for _ in 0..50 {
         let subscription = established(&subscriber, Topic::shard("shard")).await;
         let words = ["CLUSTER", "DELSLOTS", &slot];

@@ -1,5 +1,6 @@
 //! Real servers: redis-server processes on loopback.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -53,31 +54,53 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Starts one on a free port, with `arguments` before all others, and waits until it answers.
+    /// Starts one on free ports, with `arguments` before all others, and waits until it answers.
     pub async fn start(directory: &Path, arguments: &[&str]) -> Self {
-        let port = free_port().await;
-        let log = File::create(directory.join(format!("{port}.log"))).unwrap();
-        let child = Command::new("redis-server")
-            .current_dir(directory)
-            .args(arguments)
-            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .expect("redis-server is installed");
-        let server = Self { port, child };
-        wait_for("redis-server answers", || async { (server.cli(&["PING"]).await == "PONG").then_some(()) })
-            .await;
-        server
+        loop {
+            // By default the port of a cluster's bus would be this one and 10000, which may be anybody's.
+            let (port, bus) = (free_port().await, free_port().await.to_string());
+            let path = directory.join(format!("{port}.log"));
+            let log = File::create(&path).unwrap();
+            let child = Command::new("redis-server")
+                .current_dir(directory)
+                .args(arguments)
+                .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--cluster-port", &bus])
+                .stdin(Stdio::null())
+                .stdout(log.try_clone().unwrap())
+                .stderr(log)
+                .spawn()
+                .expect("redis-server is installed");
+            let mut server = Self { port, child };
+            if server.has_started(&path).await {
+                return server;
+            }
+        }
+    }
+
+    /// Waits until it answers, and nobody else in its place; `false` if somebody else has taken one of its ports.
+    async fn has_started(&mut self, log: &Path) -> bool {
+        let (port, own) = (self.port, format!("process_id:{}", self.id()));
+        let child = RefCell::new(&mut self.child);
+        wait_for("redis-server answers", || async {
+            if redis_cli(port, &["INFO", "server"]).await.lines().any(|line| line == own) {
+                return Some(true);
+            }
+            child.borrow_mut().try_wait().unwrap()?;
+            let log = std::fs::read_to_string(log).unwrap();
+            assert!(log.contains("Address already in use"), "redis-server has ended: {log}");
+            Some(false)
+        })
+        .await
+    }
+
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Runs a command with redis-cli.
     pub async fn cli(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new("redis-cli");
-        command.args(["-p", &self.port.to_string()]).args(arguments).stdin(Stdio::null());
-        let output = task::blocking(move || command.output().expect("redis-cli is installed")).await;
-        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+        redis_cli(self.port, arguments).await
     }
 
     /// SIGKILL.
@@ -86,4 +109,11 @@ impl Server {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+async fn redis_cli(port: u16, arguments: &[&str]) -> String {
+    let mut command = Command::new("redis-cli");
+    command.args(["-p", &port.to_string()]).args(arguments).stdin(Stdio::null());
+    let output = task::blocking(move || command.output().expect("redis-cli is installed")).await;
+    String::from_utf8_lossy(&output.stdout).replace('\r', "").trim_end().to_owned()
 }
