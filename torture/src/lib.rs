@@ -7,17 +7,22 @@
 //! - [`process`]: child processes and signals.
 //! - [`program`]: where the `bowline` binary is.
 //! - [`peers`]: redis-server and nginx.
+//! - [`groups`]: clusters, and servers under sentinels.
 //! - [`zone`]: a store, gateways and an agent, wired up.
 //! - [`http`] and [`load`]: clients.
 //! - [`proxy`]: a proxy for TCP that goes wrong on purpose.
 //! - [`driver`]: the gate of the driver against a real redis-server.
+//! - [`sessions`]: the gate of the session service.
+//! - [`lag`]: how late the runtime is itself.
 //! - [`wait`]: predicates with bounds.
 //!
 //! It knows Bowline only as its users do: flags, configuration files, ports, logs, and the public interface of the driver.
-//! It shares no code with what it tests but the seam for sockets and timers.
+//! It shares no code with what it tests but the seam for sockets and timers, and what signs requests.
 
 pub mod driver;
+pub mod groups;
 pub mod http;
+pub mod lag;
 pub mod limits;
 pub mod load;
 pub mod peers;
@@ -25,5 +30,6 @@ pub mod ports;
 pub mod process;
 pub mod program;
 pub mod proxy;
+pub mod sessions;
 pub mod wait;
 pub mod zone;

@@ -33,11 +33,35 @@ pub const PROXY_HISTORY_MAX: usize = 200;
 /// Violations of one run that are kept.
 pub const VIOLATIONS_MAX: usize = 20;
 
+/// Characters that are kept of each.
+pub const VIOLATION_SHOWN_MAX: usize = 600;
+
 /// A call may end this much after its deadline, beyond what the runtime itself was late.
 pub const LATENESS_MAX: Duration = Duration::from_millis(100);
 
 /// Calls succeed again within this after a fault is healed, and after a stopped server goes on.
 pub const RECOVERY_MAX: Duration = Duration::from_secs(1);
+
+/// The session service answers within this, whatever becomes of its store (docs/sessions.md).
+pub const SESSION_ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// A session request may end this much after that: two processes and the store share the processors with the load.
+pub const SESSION_LATENESS_MAX: Duration = Duration::from_millis(1_500);
+
+/// Session requests succeed again within this after a fault is healed, beyond what the runtime itself was late.
+pub const SESSION_RECOVERY_MAX: Duration = Duration::from_secs(3);
+
+/// Writes that were acknowledged less than this before a primary is killed may not have reached its replica.
+pub const REPLICATION_LAG_MAX: Duration = Duration::from_secs(1);
+
+/// Nobody is served by an old primary any more within this after all sentinels have named another one.
+pub const SWITCH_MAX: Duration = Duration::from_secs(1);
+
+/// Requests that were served and are kept, to be sent once more.
+pub const REPLAYS_MAX: usize = 64;
+
+/// Session requests that go over one connection before another is made.
+pub const LINE_REQUESTS_MAX: u32 = 50;
 
 /// With 100 000 callers on a small machine, a call may end this much after its deadline: they wake up one after the other.
 pub const BOUNDS_LATENESS_MAX: Duration = Duration::from_secs(2);

@@ -11,7 +11,9 @@ use bowline_rt::net;
 use crate::http;
 use crate::limits::ANSWER_MAX;
 use crate::process::Process;
+use crate::program::bowline;
 use crate::wait::wait_until;
+use crate::zone::StoreKind;
 
 /// What nginx serves at `/`.
 pub const PAGE: &str = "<p>a page from behind the agent</p>\n";
@@ -35,6 +37,22 @@ pub async fn redis(directory: &Path, address: SocketAddr) -> Result<Process> {
 /// # Panics
 /// If it does not become ready.
 pub async fn redis_with(directory: &Path, address: SocketAddr, arguments: &[&str]) -> Result<Process> {
+    redis_called(directory, "redis", address, arguments).await
+}
+
+/// As [`redis_with`], with a name for its log.
+///
+/// # Errors
+/// It is not installed.
+///
+/// # Panics
+/// If it does not become ready.
+pub async fn redis_called(
+    directory: &Path,
+    name: &str,
+    address: SocketAddr,
+    arguments: &[&str],
+) -> Result<Process> {
     let port = address.port().to_string();
     let mut command = Command::new(find("redis-server")?);
     command.current_dir(directory).args([
@@ -48,9 +66,52 @@ pub async fn redis_with(directory: &Path, address: SocketAddr, arguments: &[&str
         "no",
     ]);
     command.args(arguments);
-    let process = Process::start(directory, "redis", &mut command)?;
+    start_redis(directory, name, address, &mut command).await
+}
+
+/// Starts a sentinel on `address`, as its file says, and waits until it answers.
+///
+/// # Errors
+/// It is not installed.
+///
+/// # Panics
+/// If it does not become ready.
+pub async fn sentinel(directory: &Path, name: &str, address: SocketAddr, file: &Path) -> Result<Process> {
+    let mut command = Command::new(find("redis-server")?);
+    command.current_dir(directory).arg(file).arg("--sentinel");
+    start_redis(directory, name, address, &mut command).await
+}
+
+async fn start_redis(
+    directory: &Path,
+    name: &str,
+    address: SocketAddr,
+    command: &mut Command,
+) -> Result<Process> {
+    let process = Process::start(directory, name, command)?;
     wait_until("redis listens", || async { net::connect(address, ANSWER_MAX).await.is_ok() }).await;
     Ok(process)
+}
+
+/// Starts a store on `address`, and waits until it answers.
+///
+/// # Errors
+/// It cannot be started.
+///
+/// # Panics
+/// If it does not become ready.
+pub async fn store(folder: &Path, kind: StoreKind, address: SocketAddr) -> Result<Process> {
+    match kind {
+        StoreKind::Redis => redis(folder, address).await,
+        StoreKind::Bowline => {
+            let mut command = Command::new(bowline());
+            command.args(["store", "--listen", &address.to_string()]);
+            let process = Process::start(folder, "store", &mut command)?;
+            wait_until("the store listens", || async { net::connect(address, ANSWER_MAX).await.is_ok() })
+                .await;
+            Ok(process)
+        }
+    }
 }
 
 /// Starts nginx on `address` with one small page, and waits until it answers.

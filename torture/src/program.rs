@@ -31,9 +31,11 @@ fn build() -> Result<PathBuf> {
     let status = cargo.status().context("cannot start cargo")?;
     ensure!(status.success(), "cargo build failed");
 
-    // This test runs as target/debug/deps/<name>-<hash>; programs lie one folder up.
+    // A test runs as target/debug/deps/<name>-<hash>; programs lie one folder up, as does the one that runs tests for minutes.
     let test = std::env::current_exe().context("cannot find this test")?;
-    let folder = test.parent().and_then(Path::parent).context("this test is not in a target folder")?;
+    let is_deps = |folder: &&Path| folder.ends_with("deps");
+    let folder =
+        test.ancestors().skip(1).find(|folder| !is_deps(folder)).context("this test is in no folder")?;
     let program = folder.join("bowline");
     ensure!(program.is_file(), "cargo built no {}", program.display());
     Ok(program)

@@ -7,17 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use bowline_rt::net;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http;
-use crate::limits::{ANSWER_MAX, REGISTRY_TTL_SECONDS};
+use crate::limits::REGISTRY_TTL_SECONDS;
 use crate::peers;
 use crate::ports::free_address;
 use crate::process::Process;
 use crate::program::bowline;
-use crate::wait::wait_until;
 
 /// Host name of the service that the agent offers.
 pub const WEB: &str = "web.svc.bowline";
@@ -85,14 +83,14 @@ impl Zone {
         let folder = directory.path();
         let (store_address, web_address) = (free_address(), free_address());
         let web = peers::nginx(folder, web_address).await?;
-        let store = start_store(folder, store_kind, store_address).await?;
+        let store = peers::store(folder, store_kind, store_address).await?;
 
         let first = Gateway::start(folder, "g1", Some(store_address), "").await?;
         let later = Gateway::reserve("g2");
         let agent = start_agent(folder, &[first.agents, later.agents], web_address)?;
         // While only the first one runs there is no doubt where the agent goes.
         http::wait_for_ok(first.http, WEB, "/").await;
-        let second = later.launch(folder, Some(store_address), "").await?;
+        let second = later.launch(folder, Some(&format!("redis://{store_address}")), "").await?;
         http::wait_for_ok(second.http, WEB, "/").await;
         let gateways = vec![first, second];
         Ok(Self { agent, gateways, store, web, store_address, web_address, store_kind, directory })
@@ -109,7 +107,7 @@ impl Zone {
     /// # Errors
     /// It cannot be started.
     pub async fn restart_store(&mut self) -> Result<()> {
-        self.store = start_store(self.directory.path(), self.store_kind, self.store_address).await?;
+        self.store = peers::store(self.directory.path(), self.store_kind, self.store_address).await?;
         Ok(())
     }
 
@@ -190,7 +188,19 @@ impl Gateway {
     /// # Panics
     /// It does not become ready.
     pub async fn start(folder: &Path, name: &str, store: Option<SocketAddr>, more: &str) -> Result<Self> {
-        Self::reserve(name).launch(folder, store, more).await
+        let url = store.map(|store| format!("redis://{store}"));
+        Self::reserve(name).launch(folder, url.as_deref(), more).await
+    }
+
+    /// Starts a gateway over the store with this URL.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    ///
+    /// # Panics
+    /// It does not become ready.
+    pub async fn start_over(folder: &Path, name: &str, url: &str, more: &str) -> Result<Self> {
+        Self::reserve(name).launch(folder, Some(url), more).await
     }
 
     /// Starts a gateway that asks agents for a certificate of the authority `ca.crt` in `folder`; its own is called
@@ -246,14 +256,14 @@ impl Gateway {
 }
 
 impl Reserved {
-    async fn launch(self, folder: &Path, store: Option<SocketAddr>, more: &str) -> Result<Gateway> {
+    async fn launch(self, folder: &Path, store: Option<&str>, more: &str) -> Result<Gateway> {
         let Self { name, http, agents, peers, admin } = self;
         let mut text = format!("name = \"{name}\"\ndrain_grace = \"{DRAIN_GRACE}\"\n{more}\n");
         for (section, address) in [("http", http), ("agents", agents), ("peers", peers), ("admin", admin)] {
             write!(text, "[{section}]\nlisten = \"{address}\"\n").context("a text grows")?;
         }
-        if let Some(store) = store {
-            write!(text, "[store]\nurl = \"redis://{store}\"\n").context("a text grows")?;
+        if let Some(url) = store {
+            write!(text, "[store]\nurl = \"{url}\"\n").context("a text grows")?;
         }
         write!(text, "[registry]\nttl = \"{REGISTRY_TTL_SECONDS}s\"\n").context("a text grows")?;
         text.push_str("[log]\nlevel = \"info,bowline_registry=debug,bowline_tunnel=debug\"\n");
@@ -296,18 +306,4 @@ pub fn agent(
     let configuration = folder.join(format!("{name}.toml"));
     fs::write(&configuration, text).context("cannot write a configuration")?;
     Process::start(folder, name, Command::new(bowline()).arg("agent").arg("--config").arg(&configuration))
-}
-
-async fn start_store(folder: &Path, kind: StoreKind, address: SocketAddr) -> Result<Process> {
-    match kind {
-        StoreKind::Redis => peers::redis(folder, address).await,
-        StoreKind::Bowline => {
-            let mut command = Command::new(bowline());
-            command.args(["store", "--listen", &address.to_string()]);
-            let process = Process::start(folder, "store", &mut command)?;
-            wait_until("the store listens", || async { net::connect(address, ANSWER_MAX).await.is_ok() })
-                .await;
-            Ok(process)
-        }
-    }
 }

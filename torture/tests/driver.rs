@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use bowline_redis::{CallError, Client, Command, Config, Connection, Frame, Protocol, Settings};
 use bowline_rt::time::now;
 use bowline_torture::driver::sleeper::READY;
-use bowline_torture::driver::storm::{Arena, Family, Storm, arguments, impatient};
+use bowline_torture::driver::storm::{Arena, Family, Storm, Transport, arguments, impatient};
 use bowline_torture::driver::values::{LISTS, Values, list, list_key, value_key};
 use bowline_torture::limits::{RECOVERY_MAX, SOON};
 use bowline_torture::peers;
@@ -25,7 +25,14 @@ async fn check(family: Family, fence: bool) {
     story(async {
         for (seed, protocol) in [(1, Protocol::Resp3), (2, Protocol::Resp2)] {
             let settings = Settings { fence, ..impatient() };
-            let storm = Storm { family, seed, duration: DURATION / 2, settings, protocol };
+            let storm = Storm {
+                family,
+                seed,
+                duration: DURATION / 2,
+                settings,
+                protocol,
+                transport: Transport::Plain,
+            };
             println!(
                 "{family:?}, seed {seed}: {}",
                 storm.run().await.with_context(|| format!("seed {seed}"))?

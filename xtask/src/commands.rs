@@ -47,8 +47,8 @@ pub struct Incident {
     /// Runs of each mutant (at most) and of the design.
     #[arg(long)]
     runs: Option<u64>,
-    /// Replays it live instead, for this many seconds: the driver against a real redis-server that is stopped and continued,
-    /// through a proxy that goes wrong. Incident 2 only.
+    /// Replays it live instead, for about this many seconds: the driver and the session service against real servers that are
+    /// stopped, continued and replaced, through proxies that go wrong. Incident 2 only.
     #[arg(long, value_name = "SECONDS", requires = "number", conflicts_with = "runs")]
     live: Option<u64>,
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use bowline_redis::{CallError, Client, Command, Frame};
 
-use super::values::{COUNTERS, KEYS, Values, counter_key, list};
+use super::values::{COUNTERS, Values, counter_key, list, partner};
 use crate::limits::{SOON, VIOLATIONS_MAX};
 
 /// What a call asks.
@@ -155,7 +155,7 @@ impl Ledger {
             Question::Block => *answer == Frame::Null,
             Question::Batch(key) => match answer {
                 Frame::Array(frames) => matches!(&frames[..], [first, Frame::Error(text), last]
-                    if *first == value(key) && *last == value((key + 1) % KEYS) && text.starts_with(b"WRONGTYPE ")),
+                    if *first == value(key) && *last == value(partner(key)) && text.starts_with(b"WRONGTYPE ")),
                 _ => false,
             },
             Question::Transaction(counter) => match answer {
@@ -196,14 +196,15 @@ impl Ledger {
     }
 
     /// INV-DRV-ONCE, exactly: no caller asks any more, and the server has executed all that will ever reach it. `direct` leads
-    /// to the server itself.
+    /// to the server itself that has a key.
     ///
     /// # Errors
     /// Everything that went wrong, and the driver's errors.
-    pub async fn settle(&self, direct: &Client) -> Result<()> {
+    pub async fn settle<'a>(&self, direct: impl Fn(&str) -> &'a Client) -> Result<()> {
         for (number, counter) in self.counters.iter().enumerate() {
-            let get = Command::new("INCRBY").arg(counter_key(number)).arg("0").deadline(SOON);
-            let executed = direct.call(get).await.context("cannot read a counter")?;
+            let key = counter_key(number);
+            let get = Command::new("INCRBY").arg(&key).arg("0").deadline(SOON);
+            let executed = direct(&key).call(get).await.context("cannot read a counter")?;
             let executed = executed.as_integer().context("a counter is a number")?;
             let acknowledged = counter.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
             let unknown = counter.unknown.load(Ordering::Relaxed);
@@ -253,6 +254,7 @@ impl fmt::Display for Ledger {
 
 #[cfg(test)]
 mod tests {
+    use super::super::values::KEYS;
     use super::*;
 
     /// A checker that has never caught anything proves nothing.
@@ -282,8 +284,8 @@ mod tests {
         check(Question::Block, Frame::Integer(1), true);
         let array = Frame::Array;
         let error = || Frame::error("WRONGTYPE x");
-        check(Question::Batch(499), array(vec![value(499), error(), value(0)]), false);
-        check(Question::Batch(499), array(vec![error(), value(0), value(499)]), true);
+        check(Question::Batch(499), array(vec![value(499), error(), value(498)]), false);
+        check(Question::Batch(499), array(vec![error(), value(498), value(499)]), true);
         check(Question::Transaction(1), array(vec![Frame::Integer(5), value(1)]), false);
         check(Question::Transaction(1), array(vec![Frame::Integer(5), value(2)]), true);
         check(Question::Transaction(1), Frame::Null, true);

@@ -2,7 +2,6 @@
 //! deadlines, and each end is told to the ledger. Most share one connection; a few have one of their own each, and block on it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bowline_redis::{Answers, Batch, CallError, Client, Command, Dedicated, Frame, Transaction};
@@ -13,7 +12,8 @@ use rand::{RngExt, SeedableRng};
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::{Ledger, Question};
-use super::values::{COUNTERS, KEYS, LISTS, PATIENT_COUNTERS, counter_key, list_key, value_key};
+use super::values::{COUNTERS, KEYS, LISTS, PATIENT_COUNTERS, counter_key, list_key, partner, value_key};
+use crate::lag::Lag;
 use crate::limits::{LATENESS_MAX, LOOK_PERIOD, SOON};
 
 /// Callers that share one connection.
@@ -30,8 +30,6 @@ const BLOCK_SECONDS: &str = "0.05";
 const CANCEL_MAX_US: u64 = 2_000;
 /// Deadlines of the others.
 const DEADLINES_MS: [u64; 3] = [20, 100, 400];
-/// A runtime that is late itself cannot be told from a driver that is. Waking up this late at worst counts as on time.
-const LAG_PERIOD: Duration = Duration::from_millis(10);
 
 /// A running load.
 #[derive(Debug)]
@@ -39,16 +37,25 @@ pub struct Load {
     ledger: Arc<Ledger>,
     stop: CancellationToken,
     callers: Vec<JoinHandle<()>>,
-    lag: JoinHandle<()>,
-    lag_us: Arc<AtomicU64>,
+    lag: Lag,
 }
 
 impl Load {
     /// Starts the callers.
     #[must_use]
     pub fn start(client: &Client, ledger: &Arc<Ledger>, seed: u64) -> Self {
+        Self::start_with(client, ledger, seed, LONERS)
+    }
+
+    /// Starts only those who share a connection: to a cluster no other connection leads to all keys.
+    #[must_use]
+    pub fn start_sharing(client: &Client, ledger: &Arc<Ledger>, seed: u64) -> Self {
+        Self::start_with(client, ledger, seed, 0)
+    }
+
+    fn start_with(client: &Client, ledger: &Arc<Ledger>, seed: u64, loners: u64) -> Self {
         let stop = CancellationToken::new();
-        let callers = (0..CALLERS + LONERS)
+        let callers = (0..CALLERS + loners)
             .map(|number| {
                 let caller = Caller {
                     client: client.clone(),
@@ -66,9 +73,7 @@ impl Load {
                 })
             })
             .collect();
-        let lag_us = Arc::new(AtomicU64::new(0));
-        let lag = task::spawn("lag", measure_lag(lag_us.clone()));
-        Self { ledger: ledger.clone(), stop, callers, lag, lag_us }
+        Self { ledger: ledger.clone(), stop, callers, lag: Lag::start() }
     }
 
     /// Ends the load. Every caller must end by itself: none may hang.
@@ -80,24 +85,13 @@ impl Load {
         for caller in self.callers {
             timeout(SOON, caller).await.expect("no call hangs").expect("no caller panics");
         }
-        self.lag.abort();
-        let lag = Duration::from_micros(self.lag_us.load(Ordering::Relaxed));
+        let lag = self.lag.worst();
         let lateness = self.ledger.lateness();
         if lateness > LATENESS_MAX + lag {
             self.ledger.violated(format!(
                 "a call ended {lateness:.0?} after its deadline, and the runtime was late by {lag:.0?} at most"
             ));
         }
-    }
-}
-
-/// Measures how late this runtime wakes up at worst.
-async fn measure_lag(lag_us: Arc<AtomicU64>) {
-    loop {
-        let asleep = now();
-        time::sleep(LAG_PERIOD).await;
-        let lag = asleep.elapsed().saturating_sub(LAG_PERIOD);
-        lag_us.fetch_max(u64::try_from(lag.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -218,7 +212,7 @@ impl Caller {
             Question::Batch(key) => {
                 // The one in the middle is an error: a value is no list.
                 let wrong = Command::new("LRANGE").arg(value_key(key)).args(["0", "-1"]);
-                let batch = Batch::new().command(get(key)).command(wrong).command(get((key + 1) % KEYS));
+                let batch = Batch::new().command(get(key)).command(wrong).command(get(partner(key)));
                 let batch = batch.deadline(deadline);
                 return match way {
                     Way::Shared(client) => client.batch(batch).await,

@@ -35,7 +35,7 @@ pub async fn run(url: &str, duration: Duration, seed: u64) -> Result<serde_json:
     let metrics = client.metrics().clone();
     drop(client);
     wait_until_alone(&direct).await;
-    ledger.settle(&direct).await?;
+    ledger.settle(|_| &direct).await?;
     Ok(json!({
         "answered": ledger.answered(),
         "calls": ledger.to_string(),

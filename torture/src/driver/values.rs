@@ -75,10 +75,16 @@ async fn set(client: &Client, command: Command) -> Result<()> {
     Ok(())
 }
 
-/// The name of a key.
+/// The key whose value is read together with that of `key`. Both are in one slot of a cluster.
+#[must_use]
+pub const fn partner(key: usize) -> usize {
+    key ^ 1
+}
+
+/// The name of a key. The counter of the same number is in the same slot of a cluster.
 #[must_use]
 pub fn value_key(key: usize) -> String {
-    format!("value:{key}")
+    format!("value:{{{}}}:{key}", key / 2)
 }
 
 /// The name of a list.
@@ -90,7 +96,7 @@ pub fn list_key(list: usize) -> String {
 /// The name of a counter.
 #[must_use]
 pub fn counter_key(counter: usize) -> String {
-    format!("counter:{counter}")
+    format!("counter:{{{}}}:{counter}", counter / 2)
 }
 
 /// What `LRANGE` of a list answers.
