@@ -9,9 +9,11 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
+use bowline_api::sessions::Settings;
+use bowline_identity::signature::Keys;
 use bowline_identity::tls::Connector;
 use bowline_node::config::{ServerConfig, StoreConfig};
-use bowline_node::plan::{AgentPlan, Edge, Port, ServerPlan, StoreLink, StorePlan};
+use bowline_node::plan::{AgentPlan, Edge, Port, ServerPlan, SessionsPlan, StoreLink, StorePlan};
 use bowline_node::{agent, server, store};
 use bowline_rt::net::{Listener, TcpStream};
 use bowline_rt::task;
@@ -27,6 +29,10 @@ use crate::limits::HEAD_BYTES_MAX;
 pub const STORE: (&str, u16) = ("store", 7120);
 /// The http entry of every gateway.
 pub const HTTP_PORT: u16 = 7080;
+/// The session service of every gateway that has one.
+pub const SESSIONS_PORT: u16 = 7085;
+/// Its connections at once.
+const SESSIONS_CONNECTIONS: usize = 100;
 const AGENTS_PORT: u16 = 7100;
 const PEERS_PORT: u16 = 7101;
 const ADMIN_PORT: u16 = 7090;
@@ -60,6 +66,12 @@ pub fn add_gateway(sim: &mut Sim<'static>, name: &'static str, gateways: &Gatewa
 }
 
 async fn run_gateway(name: &'static str, gateways: &Gateways) -> HostResult {
+    let server = server::Server::start(gateway_plan(name)?).await?;
+    gateways.borrow_mut().insert(name, server.gateway().clone());
+    Ok(server.run(CancellationToken::new()).await?)
+}
+
+fn gateway_plan(name: &'static str) -> Result<ServerPlan, Box<dyn std::error::Error>> {
     let config = ServerConfig { name: Some(name.parse()?), ..ServerConfig::default() };
     let mut plan = ServerPlan::new(&config, &edge()).map_err(|problems| format!("{problems:?}"))?;
     plan.http = Port::plain("http", everywhere(HTTP_PORT));
@@ -69,9 +81,25 @@ async fn run_gateway(name: &'static str, gateways: &Gateways) -> HostResult {
     plan.advertise = Some(format!("{name}:{PEERS_PORT}"));
     let url = format!("redis://{}:{}", STORE.0, STORE.1);
     plan.store = Some(StoreLink::plain(bowline_redis::Config::from_url(&url)?));
-    let server = server::Server::start(plan).await?;
-    gateways.borrow_mut().insert(name, server.gateway().clone());
-    Ok(server.run(CancellationToken::new()).await?)
+    Ok(plan)
+}
+
+/// Adds a gateway that is called as its host, and serves sessions to who signs with one of `keys`.
+pub fn add_gateway_with_sessions(sim: &mut Sim<'static>, name: &'static str, keys: Keys) {
+    sim.host(name, move || {
+        let keys = keys.clone();
+        async move {
+            let mut plan = gateway_plan(name)?;
+            plan.sessions = Some(SessionsPlan {
+                port: Port::plain("sessions", everywhere(SESSIONS_PORT)),
+                keys,
+                settings: Settings::default(),
+                connections_max: SESSIONS_CONNECTIONS,
+                memory_bytes: 0,
+            });
+            Ok(server::Server::start(plan).await?.run(CancellationToken::new()).await?)
+        }
+    });
 }
 
 /// Adds the agent, which joins the gateways on these hosts and offers the service `web`.

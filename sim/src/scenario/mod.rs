@@ -3,6 +3,7 @@
 mod driver;
 mod echo;
 mod registry;
+mod sessions;
 
 use crate::phases::Violation;
 
@@ -17,4 +18,4 @@ pub struct Scenario {
 }
 
 /// Every scenario, the simplest first.
-pub const ALL: &[Scenario] = &[echo::SCENARIO, driver::SCENARIO, registry::SCENARIO];
+pub const ALL: &[Scenario] = &[echo::SCENARIO, driver::SCENARIO, sessions::SCENARIO, registry::SCENARIO];
