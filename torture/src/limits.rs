@@ -63,6 +63,12 @@ pub const REPLAYS_MAX: usize = 64;
 /// Session requests that go over one connection before another is made.
 pub const LINE_REQUESTS_MAX: u32 = 50;
 
+/// A connection that was idle for longer is not used again: a gateway ends it after 10 s.
+pub const LINE_IDLE_MAX: Duration = Duration::from_secs(2);
+
+/// After a failover every session can be read through every gateway within this, one after the other on a busy machine.
+pub const FAILOVER_RECOVERY_MAX: Duration = Duration::from_secs(10);
+
 /// With 100 000 callers on a small machine, a call may end this much after its deadline: they wake up one after the other.
 pub const BOUNDS_LATENESS_MAX: Duration = Duration::from_secs(2);
 

@@ -1,7 +1,8 @@
 //! Signs requests and sends them, over connections that it keeps, and holds every answer to its time.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bowline_identity::signature::{RequestParts, SignOptions, SigningKey};
@@ -16,7 +17,7 @@ use super::ledger::{Ending, Ledger};
 use super::register::Fate;
 use super::service::{GATEWAYS, Service};
 use crate::http::{self, Connection};
-use crate::limits::{LINE_REQUESTS_MAX, SOON};
+use crate::limits::{LINE_IDLE_MAX, LINE_REQUESTS_MAX, SOON};
 
 /// The name of the service, which signatures cover.
 pub const AUTHORITY: &str = "sessions.example.com";
@@ -132,8 +133,14 @@ impl Question {
     }
 }
 
-/// A connection to a gateway, with the requests that went over it.
-type Line = Option<(Connection, u32)>;
+/// A connection to a gateway that is kept.
+#[derive(Debug)]
+struct Line {
+    connection: Connection,
+    /// Requests that went over it.
+    asked: u32,
+    idle_since: Instant,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -142,7 +149,7 @@ pub struct Asker {
     pub service: Arc<Service>,
     /// Whom it tells.
     pub ledger: Arc<Ledger>,
-    lines: [Line; GATEWAYS],
+    lines: [Option<Line>; GATEWAYS],
 }
 
 impl Asker {
@@ -189,14 +196,17 @@ impl Asker {
 
 /// The answer and how long it took.
 async fn exchange(
-    line: &mut Line,
-    address: std::net::SocketAddr,
+    line: &mut Option<Line>,
+    address: SocketAddr,
     request: Signed,
 ) -> Result<(Answer, Duration)> {
-    let kept =
-        line.take().filter(|(connection, asked)| !connection.is_closed() && *asked < LINE_REQUESTS_MAX);
-    let (mut connection, asked) = match kept {
-        Some(kept) => kept,
+    // A gateway ends connections that are idle or old, perhaps at this moment.
+    let is_fresh = |line: &Line| {
+        let Line { connection, asked, idle_since } = line;
+        !connection.is_closed() && *asked < LINE_REQUESTS_MAX && idle_since.elapsed() < LINE_IDLE_MAX
+    };
+    let (mut connection, asked) = match line.take().filter(is_fresh) {
+        Some(Line { connection, asked, .. }) => (connection, asked),
         None => (http::connect(address).await?, 0),
     };
     connection.ready().await.context("the connection is gone")?;
@@ -204,6 +214,6 @@ async fn exchange(
     let (head, body) = connection.send_request(request).await.context("no answer")?.into_parts();
     let body = body.collect().await.context("the answer broke off")?.to_bytes();
     let took = began.elapsed();
-    *line = Some((connection, asked + 1));
+    *line = Some(Line { connection, asked: asked + 1, idle_since: now() });
     Ok((Answer { status: head.status.as_u16(), headers: head.headers, body }, took))
 }

@@ -17,7 +17,7 @@ use super::ledger::{Ledger, NAMESPACES, Subject};
 use super::load::Load;
 use super::service::Service;
 use crate::groups::{Cluster, Node, PRIMARIES, Sentinels, WATCHED};
-use crate::limits::{REPLICATION_LAG_MAX, SESSION_ANSWER_MAX, SESSION_RECOVERY_MAX, SWITCH_MAX};
+use crate::limits::{FAILOVER_RECOVERY_MAX, REPLICATION_LAG_MAX, SWITCH_MAX};
 use crate::process::Signal;
 use crate::wait::{wait_out, wait_until};
 
@@ -139,8 +139,7 @@ impl Failover {
             wait_out(SWITCH_MAX + self.load.lag()).await;
         }
         self.load.read_everything().await?;
-        let (recovered, bound) =
-            (taken_over.elapsed(), SESSION_ANSWER_MAX + SESSION_RECOVERY_MAX + self.load.lag());
+        let (recovered, bound) = (taken_over.elapsed(), FAILOVER_RECOVERY_MAX + self.load.lag());
         ensure!(recovered <= bound, "served again {recovered:.1?} after the failover, bound {bound:.1?}");
         self.recovered.push(recovered);
         self.load.ledger().end_loss();
