@@ -42,6 +42,9 @@ pub const LATENESS_MAX: Duration = Duration::from_millis(100);
 /// Calls succeed again within this after a fault is healed, and after a stopped server goes on.
 pub const RECOVERY_MAX: Duration = Duration::from_secs(1);
 
+/// What a group of servers may need beyond that: each is asked, and all of them share the processors with the load.
+pub const GROUP_RECOVERY_MAX: Duration = Duration::from_secs(2);
+
 /// The session service answers within this, whatever becomes of its store (docs/sessions.md).
 pub const SESSION_ANSWER_MAX: Duration = Duration::from_secs(2);
 

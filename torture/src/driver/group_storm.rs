@@ -16,8 +16,7 @@ use super::load::{Load, wait_for_answers};
 use super::storm::{Family, demand_deaths, wait_until_alone};
 use super::values::{KEYS, value_key};
 use crate::groups::{Cluster, Node, PRIMARIES, Sentinels};
-use crate::lag::Lag;
-use crate::limits::SOON;
+use crate::limits::{GROUP_RECOVERY_MAX, SOON};
 use crate::wait::{wait_out, wait_within};
 
 /// Silence after which servers give each other up: longer than any fault.
@@ -159,11 +158,11 @@ impl GroupStorm {
         };
         wait_for_answers(&ledger, GOOD_ANSWERS).await;
         let mut random = StdRng::seed_from_u64(self.seed);
-        let (lag, started, mut rounds, mut worst) = (Lag::start(), now(), 0, Duration::ZERO);
+        let (started, mut rounds, mut worst) = (now(), 0, Duration::ZERO);
         while rounds < self.families.len() || started.elapsed() < self.duration {
             let family = self.families[rounds % self.families.len()];
             let (recovery, bound) = self.strike((&group, family), &client, &ledger, &mut random).await?;
-            let bound = bound + lag.worst();
+            let bound = bound + GROUP_RECOVERY_MAX + load.lag();
             ensure!(recovery <= bound, "recovered from {family:?} in {recovery:?}, bound {bound:?}");
             (rounds, worst) = (rounds + 1, worst.max(recovery));
             wait_out(Duration::from_millis(random.random_range(0..100))).await;

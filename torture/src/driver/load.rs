@@ -76,6 +76,12 @@ impl Load {
         Self { ledger: ledger.clone(), stop, callers, lag: Lag::start() }
     }
 
+    /// How late the runtime was at worst so far.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        self.lag.worst()
+    }
+
     /// Ends the load. Every caller must end by itself: none may hang.
     ///
     /// # Panics

@@ -358,6 +358,7 @@ impl Storm {
                 .strike(&arena.proxy, &arena.server, self.settings.silence_max, &mut random)
                 .await?;
             let recovery = wait_for_answers(&arena.ledger, GOOD_ANSWERS).await;
+            let bound = bound + load.lag();
             ensure!(recovery <= bound, "recovered in {recovery:?}, bound {bound:?}, in round {rounds}");
             worst = worst.max(recovery);
             rounds += 1;
