@@ -44,6 +44,12 @@ impl Answer {
         json.and_then(|json| Some(json.get("code")?.as_str()?.to_owned())).unwrap_or_default()
     }
 
+    /// Whether a read was not carried out, and is to be signed again.
+    #[must_use]
+    pub fn is_not_executed(&self) -> bool {
+        matches!((self.status, self.code().as_str()), (503, "not_executed") | (401, "replayed"))
+    }
+
     /// Whether it did what was asked.
     #[must_use]
     pub fn is_success(&self) -> bool {
@@ -57,7 +63,10 @@ impl Answer {
     pub fn fate(&self) -> Result<Fate> {
         Ok(match (self.status, self.code().as_str()) {
             (201 | 204, _) => Fate::Done,
-            (503, "not_executed") | (409, "conflict") | (412, "precondition_failed") => Fate::NotExecuted,
+            // A store that begins to remember nonces refuses what was signed in an earlier second: sign again.
+            (401, "replayed") | (503, "not_executed") | (409, "conflict") | (412, "precondition_failed") => {
+                Fate::NotExecuted
+            }
             (503, "outcome_unknown") => Fate::Unknown,
             _ => bail!("a write was answered {} {}", self.status, String::from_utf8_lossy(&self.body)),
         })
