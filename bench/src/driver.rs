@@ -5,16 +5,17 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use bowline_torture::peers;
 use bowline_torture::ports::free_address;
 use bowline_torture::process::Process;
+use bowline_torture::wait::wait_within;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::Deserialize;
 
-use crate::limits::{DRIVER_CPUS, DRIVER_TASKS, DRIVER_TASKS_ALLOCATIONS};
+use crate::limits::{DRIVER_CPUS, DRIVER_TASKS, DRIVER_TASKS_ALLOCATIONS, READY_MAX};
 use crate::report::{Better, OURS, Report};
 use crate::{Effort, program};
 
@@ -46,7 +47,7 @@ struct Sample {
 pub async fn measure(effort: Effort) -> Result<Report> {
     let folder = tempfile::tempdir()?;
     let address = free_address();
-    let server = peers::redis(folder.path(), address).await?;
+    let server = server(folder.path(), address).await?;
     let bench = Bench { address, server, effort };
     let mut report = Report::new("driver");
     for _ in 0..effort.driver_rounds() {
@@ -69,6 +70,28 @@ pub async fn measure(effort: Effort) -> Result<Report> {
         report.add(&figure, "per operation", Better::Lower, subject, allocations);
     }
     Ok(report)
+}
+
+/// redis-server in a session of its own, as whatever starts services does: the system divides the processors among the sessions
+/// first, and so not among the threads of client and server.
+async fn server(folder: &Path, address: SocketAddr) -> Result<Process> {
+    let mut command = Command::new("setsid");
+    command.current_dir(folder).args([
+        "redis-server",
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+    ]);
+    command.args(["--port", &address.port().to_string()]);
+    let process = Process::start(folder, "redis", &mut command)?;
+    wait_within(READY_MAX, "redis listens", || async {
+        bowline_rt::net::connect(address, READY_MAX).await.ok()
+    })
+    .await;
+    Ok(process)
 }
 
 struct Bench {

@@ -37,18 +37,20 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let listener = Listener::bind(arguments.listen).await.context("cannot listen")?;
     let client = Client::start(Config::from_url(&format!("redis://{}", arguments.store))?);
     let settings = Settings::default();
     let sessions = match (arguments.keys_file, arguments.unsigned) {
         (Some(file), _) => Sessions::new(client, Keys::from_file(&file)?, settings),
         (None, namespace) => Sessions::unguarded(client, namespace.context("no namespace")?, settings),
     };
+    // As a gateway does; and here nobody asks before that is done.
+    sessions.mark().await;
     let served = ServeSettings {
         name: "sessions",
         connections_max: arguments.connections_max,
         ..ServeSettings::default()
     };
+    let listener = Listener::bind(arguments.listen).await.context("cannot listen")?;
     serve_with(served, listener, Acceptor::Plain, sessions.router(), CancellationToken::new()).await;
     Ok(())
 }

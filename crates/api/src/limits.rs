@@ -13,6 +13,13 @@ pub const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection whose peer takes nothing of an answer for so long is ended.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// A connection whose peer does not send the body of a request, or does not read, for so long waits for its peer: it makes room
+/// before those that are worked on.
+pub const PEER_WAITS_FOR: Duration = Duration::from_secs(1);
+
+/// So does one whose peer has not read its answer after this, however steadily it reads.
+pub const ANSWER_LEAVES_WITHIN: Duration = Duration::from_secs(10);
+
 /// Longest time to answer a request. A status asks every gateway of the zone, each with a shorter bound.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 

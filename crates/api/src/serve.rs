@@ -1,8 +1,9 @@
 //! Connections of the admin port and of the session service: HTTP/1.1, bounded in number, headers and time.
 //!
-//! Nobody who only connects keeps others out (`places`), and nobody who does not read keeps an answer in memory for long
-//! (`outward`).
+//! Nobody who only connects keeps others out (`places`), nor who lets a body come slowly (`inward`); and nobody who does not read
+//! keeps an answer in memory for long (`outward`).
 
+mod inward;
 mod outward;
 mod places;
 
@@ -23,11 +24,12 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
+use self::inward::Inward;
 use self::outward::Outward;
 use self::places::{Place, Places};
 use crate::limits::{
     ACCEPT_PAUSE, CONNECTION_LIFETIME_MAX, CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADERS_MAX, HEADERS_TIMEOUT,
-    SHUTDOWN_GRACE, STALL_TIMEOUT,
+    SHUTDOWN_GRACE,
 };
 
 /// How a port is served.
@@ -129,7 +131,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .header_read_timeout(HEADERS_TIMEOUT)
         .max_buf_size(HEADER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(Outward::new(stream, STALL_TIMEOUT)), service);
+        .serve_connection(TokioIo::new(Outward::new(stream, place.clone())), service);
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {
         biased;
@@ -158,7 +160,8 @@ async fn answer(
     place: Arc<Place>,
     request: http::Request<Incoming>,
 ) -> Result<Response, Evicted> {
-    let _work = place.work().ok_or(Evicted)?;
+    let work = place.work().ok_or(Evicted)?;
+    let request = request.map(|body| Inward::new(body, work.clone()));
     match router.call(request).await {
         Ok(response) => Ok(response),
         Err(never) => match never {},

@@ -2,13 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use axum::routing::get;
+use axum::routing::{get, put};
 use bowline_rt::task::{JoinHandle, spawn};
 use bowline_rt::time::now;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
 use super::*;
+use crate::limits::{ANSWER_LEAVES_WITHIN, PEER_WAITS_FOR, STALL_TIMEOUT};
 
 const PLACES: usize = 16;
 /// Longest wait for what has to come at once: well below every bound of a connection.
@@ -25,6 +26,7 @@ fn router() -> Router {
     Router::new()
         .route("/short", get(async || "answer"))
         .route("/long", get(async || Bytes::from_static(&LONG)))
+        .route("/swallow", put(async |_: Bytes| "answer"))
 }
 
 struct Port {
@@ -105,6 +107,45 @@ async fn clients_that_do_not_read_keep_nobody_out() {
     port.end().await;
 }
 
+/// The heads of their requests are there; the bodies come in drops.
+#[tokio::test]
+async fn clients_whose_bodies_do_not_come_keep_nobody_out() {
+    let port = port().await;
+    let mut slow = Vec::new();
+    for _ in 0..PLACES {
+        let mut stream = port.connect().await;
+        let head = b"PUT /swallow HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nx";
+        stream.write_all(head).await.expect("written");
+        slow.push(stream);
+    }
+    let began = now();
+    assert!(asks(&mut port.connect().await).await);
+    assert!(now() - began < SOON, "{:?}", now() - began);
+    port.end().await;
+}
+
+/// All others are idle, or silent.
+#[tokio::test]
+async fn who_reads_an_answer_goes_last() {
+    let port = port().await;
+    let mut reader = port.connect().await;
+    reader.write_all(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("written");
+    let (mut got, mut buffer) = (0, vec![0; 256 * 1024]);
+    let mut others = Vec::new();
+    while got < LONG.len() {
+        let mut other = port.connect().await;
+        if others.len() % 2 == 0 {
+            assert!(asks(&mut other).await);
+        }
+        others.push(other);
+        let count = timeout(SOON, reader.read(&mut buffer)).await.expect("in time").expect("it is not cut");
+        assert_ne!(count, 0, "cut after {got} bytes and {} others", others.len());
+        got += count;
+    }
+    assert!(others.len() > PLACES, "the port was full");
+    port.end().await;
+}
+
 /// One at a time, each on a connection that is kept: as long as there are places, nobody goes.
 #[tokio::test]
 async fn kept_connections_stay_while_there_is_room() {
@@ -129,13 +170,40 @@ async fn kept_connections_stay_while_there_is_room() {
 
 /// A connection in memory, and the time at which it ended.
 fn conversation() -> (DuplexStream, JoinHandle<bowline_rt::time::Instant>) {
+    conversation_at(&Places::new(1))
+}
+
+fn conversation_at(places: &Arc<Places>) -> (DuplexStream, JoinHandle<bowline_rt::time::Instant>) {
     let (near, far) = duplex(64 * 1024);
+    let places = places.clone();
     let served = spawn("conversation", async move {
-        let place = Places::new(1).take(Ipv4Addr::LOCALHOST.into()).await;
-        converse(SETTINGS, far, router(), &place, &CancellationToken::new()).await;
+        let place = places.take(Ipv4Addr::LOCALHOST.into()).await;
+        let shutdown = CancellationToken::new();
+        tokio::select! {
+            () = converse(SETTINGS, far, router(), &place, &shutdown) => {}
+            () = place.gone() => {}
+        }
         now()
     });
     (near, served)
+}
+
+/// However steadily: with enough of them nobody else would get in.
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_makes_room_after_a_time() {
+    let places = Places::new(1);
+    let (mut near, served) = conversation_at(&places);
+    near.write_all(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("written");
+    let mut buffer = vec![0; 64 * 1024];
+    assert_ne!(near.read(&mut buffer).await.expect("it answers"), 0);
+    let began = now();
+    let newcomer = spawn("newcomer", async move { places.take(Ipv4Addr::LOCALHOST.into()).await });
+    while near.read(&mut buffer).await.is_ok_and(|count| count > 0) {
+        sleep(PEER_WAITS_FOR / 2).await;
+    }
+    let took = served.await.expect("no panic") - began;
+    assert!((ANSWER_LEAVES_WITHIN..2 * ANSWER_LEAVES_WITHIN).contains(&took), "{took:?}");
+    newcomer.await.expect("it has the place");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,11 @@
 //! Places for connections. When none is free, the one that has waited longest for its peer makes room.
 //!
-//! A connection waits for its peer unless a request of it is being worked on: it has sent nothing yet, or not the whole head
-//! of a request, or does not read its answer, or is kept open for the next request. Whoever only opens connections, or lets
-//! them idle, can therefore not keep anybody out, however many they are; a client that comes needs no longer than a
-//! round trip to be no such connection any more. Room is made by the address that has most of them, so that many from one
-//! address take the places of each other, and only many addresses together those of others.
+//! A connection waits for its peer from when it has been accepted to when the head of a request is there, and from when an
+//! answer has left to the next head; and in between when the peer lets it wait too long: for the body (`inward`) or by not
+//! reading (`outward`). Whoever only opens connections, or lets them idle, can therefore not keep anybody out, however many
+//! they are; a client that comes needs no longer than a round trip to be no such connection any more. Room is made by the
+//! address that has most of them, so that many from one address take the places of each other, and only many addresses
+//! together those of others.
 //!
 //! An address gets no fixed share, as it does at the port for agents: callers of the session service are few and busy, often
 //! all behind one address.
@@ -39,13 +40,30 @@ struct Waiting {
 pub(super) struct Place {
     places: Arc<Places>,
     address: IpAddr,
-    /// When it began to wait for its peer, in the order of all.
-    since: Mutex<u64>,
+    turn: Mutex<Turn>,
     gone: CancellationToken,
     _permit: OwnedSemaphorePermit,
 }
 
-/// A request is worked on; dropping it lets the connection wait for its peer again.
+/// Whose turn it is at a connection.
+#[derive(Debug)]
+struct Turn {
+    phase: Phase,
+    /// When it began to wait for its peer, in the order of all; `None` if it does not.
+    since: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// No request is there.
+    Idle,
+    /// A request is worked on.
+    Working,
+    /// Its answer is on the way out.
+    Leaving,
+}
+
+/// A request is worked on; when the last of those who do is dropped, its answer is on the way out.
 #[derive(Debug)]
 pub(super) struct Work(Arc<Place>);
 
@@ -66,8 +84,8 @@ impl Places {
             Err(_) => self.room().await,
         };
         let (address, gone) = (who(address), CancellationToken::new());
-        let since = Mutex::new(self.begin(address, &gone));
-        Arc::new(Place { places: self.clone(), address, since, gone, _permit: permit })
+        let turn = Turn { phase: Phase::Idle, since: Some(self.begin(address, &gone)) };
+        Arc::new(Place { places: self.clone(), address, turn: Mutex::new(turn), gone, _permit: permit })
     }
 
     async fn room(&self) -> OwnedSemaphorePermit {
@@ -131,22 +149,61 @@ impl Place {
     }
 
     /// Begins the work on a request; `None` if this connection has to make room.
-    pub fn work(self: &Arc<Self>) -> Option<Work> {
-        let since = *lock(&self.since);
-        self.places.end(self.address, since).then(|| Work(self.clone()))
+    pub fn work(self: &Arc<Self>) -> Option<Arc<Work>> {
+        lock(&self.turn).phase = Phase::Working;
+        self.goes_on().then(|| Arc::new(Work(self.clone())))
+    }
+
+    /// The peer lets the connection wait.
+    pub fn waits(&self) {
+        let mut turn = lock(&self.turn);
+        if turn.since.is_none() {
+            turn.since = Some(self.places.begin(self.address, &self.gone));
+        }
+    }
+
+    /// The peer lets it wait no more, if there is a request. Whether it need not make room.
+    pub fn goes_on(&self) -> bool {
+        let mut turn = lock(&self.turn);
+        if turn.phase == Phase::Idle {
+            return true;
+        }
+        turn.since.take().is_none_or(|since| self.places.end(self.address, since))
+    }
+
+    /// All that was to be written was.
+    pub fn has_written(&self) {
+        let is_answered = {
+            let mut turn = lock(&self.turn);
+            let is_answered = turn.phase == Phase::Leaving;
+            if is_answered {
+                turn.phase = Phase::Idle;
+            }
+            is_answered
+        };
+        if is_answered {
+            self.waits();
+        }
+    }
+}
+
+impl Work {
+    pub fn place(&self) -> &Place {
+        &self.0
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.end(self.address, *lock(&self.since));
+        if let Some(since) = lock(&self.turn).since.take() {
+            self.places.end(self.address, since);
+        }
     }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        let place = &self.0;
-        *lock(&place.since) = place.places.begin(place.address, &place.gone);
+        lock(&self.0.turn).phase = Phase::Leaving;
     }
 }
 
@@ -186,6 +243,8 @@ mod tests {
         makes_room(&places, &all, &[true, true, false, true]);
         makes_room(&places, &all, &[true, true, false, true]);
         drop(work);
+        makes_room(&places, &all, &[true, true, false, true]);
+        b.has_written();
         makes_room(&places, &all, &[true, true, true, true]);
         assert!(b.work().is_none(), "it has to make room");
         drop((first, a, b, c));
@@ -203,11 +262,29 @@ mod tests {
             next.as_mut().now_or_never().is_none() && !only.gone.is_cancelled(),
             "work is not interrupted"
         );
-        drop(work);
+        only.waits();
         assert!(next.as_mut().now_or_never().is_none() && only.gone.is_cancelled());
+        assert!(!only.goes_on(), "it is too late");
+        drop(work);
         drop(only);
         let next = next.now_or_never().expect("the place is free");
         assert!(next.work().is_some());
+    }
+
+    #[test]
+    fn who_lets_a_request_wait_makes_room_until_it_goes_on() {
+        let places = Places::new(2);
+        let [a, b] = [(); 2].map(|()| taken(&places, "192.0.2.1"));
+        let works = [a.work(), b.work()];
+        a.waits();
+        b.waits();
+        assert!(a.goes_on());
+        makes_room(&places, &[&a, &b], &[false, true]);
+        a.has_written();
+        makes_room(&places, &[&a, &b], &[false, true]);
+        drop(works);
+        a.has_written();
+        makes_room(&places, &[&a, &b], &[true, true]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `If-Match` and `If-None-Match` (RFC 9110, 13.1), and what scripts make of them.
 
-use http::header::{HeaderMap, IF_MATCH, IF_NONE_MATCH};
+use http::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
 
 use super::limits::TAGS_MAX;
 use super::problem::{Code, Problem};
@@ -27,14 +27,15 @@ const NO_VERSION: &str = "-";
 
 impl Conditions {
     pub fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        let text = |name| match headers.get(name).map(http::HeaderValue::to_str) {
-            None => Ok(None),
-            Some(Ok(text)) => Ok(Some(text)),
-            Some(Err(_)) => Err(malformed()),
+        // Several lines are one list (RFC 9110, 5.3).
+        let text = |name: HeaderName| {
+            let lines = headers.get_all(name).iter().map(|line| line.to_str().map_err(|_| malformed()));
+            let lines = lines.collect::<Result<Vec<_>, _>>()?;
+            Ok::<_, Problem>((!lines.is_empty()).then(|| lines.join(",")))
         };
         // A weak tag is none of ours, so that it cannot match strongly; weakly it is compared without its mark.
-        let matches = text(IF_MATCH)?.map(|text| versions(text, false)).transpose()?;
-        let none_matches = text(IF_NONE_MATCH)?.map(|text| versions(text, true)).transpose()?;
+        let matches = text(IF_MATCH)?.map(|text| versions(&text, false)).transpose()?;
+        let none_matches = text(IF_NONE_MATCH)?.map(|text| versions(&text, true)).transpose()?;
         Ok(Self { matches: matches.unwrap_or_default(), none_matches: none_matches.unwrap_or_default() })
     }
 
@@ -110,7 +111,7 @@ mod tests {
     const ONE: &str = "00112233445566778899aabbccddeeff";
     const TWO: &str = "ffeeddccbbaa99887766554433221100";
 
-    fn of(name: http::HeaderName, value: &str) -> Result<Conditions, Problem> {
+    fn of(name: HeaderName, value: &str) -> Result<Conditions, Problem> {
         Conditions::of(&HeaderMap::from_iter([(name, value.parse().expect("a value"))]))
     }
 
@@ -133,6 +134,18 @@ mod tests {
         check(&format!(", ,\"{ONE}\",,W/\"{TWO}\" ,"), ONE, &format!("{ONE},{TWO}"));
         check(&format!("\"{}\"", ONE.to_uppercase()), "-", "-");
         assert!(Conditions::of(&HeaderMap::new()).expect("none").is_empty());
+    }
+
+    #[test]
+    fn several_lines_are_one_list() {
+        let mut headers = HeaderMap::new();
+        for version in [ONE, TWO] {
+            headers.append(IF_NONE_MATCH, entity_tag(version).parse().expect("a value"));
+        }
+        let conditions = Conditions::of(&headers).expect("well formed");
+        assert!(conditions.excludes(ONE) && conditions.excludes(TWO));
+        headers.append(IF_NONE_MATCH, "*".parse().expect("a value"));
+        assert!(Conditions::of(&headers).is_err(), "* stands alone");
     }
 
     #[test]
