@@ -54,6 +54,9 @@ pub const BULK_VALUES_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of values, as they stand in answers, that all bulk reads together may hold until their callers have read them.
 pub const BULK_ANSWERS_BYTES_MAX: usize = 128 * 1024 * 1024;
 
+/// One namespace may hold this part of it, so that callers of one who do not read keep no other from its answers.
+pub const ANSWERS_OF_ONE_NAMESPACE: usize = 4;
+
 /// Sessions that one bulk read or listing asks the store for at the same time.
 pub const PARALLEL_MAX: usize = 16;
 

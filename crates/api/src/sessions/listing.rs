@@ -111,7 +111,7 @@ impl Sessions {
         let keys = keys(body)?;
         let Settings { value_bytes_max, store_deadline, .. } = *self.settings();
         // One value finds room in any case, so that whoever asks again for what was left out comes to an end.
-        let share = self.answers().share(in_base64(value_bytes_max), store_deadline).await;
+        let share = self.answers().share(&caller.namespace, in_base64(value_bytes_max), store_deadline).await;
         let mut share =
             share.ok_or(Failure::NotExecuted("too many answers wait to be read by their callers"))?;
         self.store().admit(caller).await.map_err(before_the_change)?;

@@ -3,10 +3,11 @@
 use axum::response::Response;
 
 use super::*;
+use crate::sessions::limits::ANSWERS_OF_ONE_NAMESPACE;
 
 const VALUE_BYTES: usize = 900;
-/// Three values, as they stand in answers.
-const ROOM: usize = 3 * 1_200;
+/// Three values of one namespace, as they stand in answers.
+const ROOM: usize = 3 * 1_200 * ANSWERS_OF_ONE_NAMESPACE;
 
 async fn world(store_deadline: Duration) -> World {
     let settings =
