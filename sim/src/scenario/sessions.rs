@@ -148,7 +148,7 @@ impl Answer {
             201 | 204 => Some(Fate::Done),
             412 => Some(Fate::NotExecuted),
             // A store that begins to remember nonces refuses what was signed in an earlier second: sign again.
-            401 if self.is(401, "replayed") => Some(Fate::NotExecuted),
+            401 if self.is(401, "unremembered") => Some(Fate::NotExecuted),
             503 if self.is(503, "not_executed") => Some(Fate::NotExecuted),
             503 if self.is(503, "outcome_unknown") => Some(Fate::Unknown),
             _ => None,
@@ -223,7 +223,7 @@ impl App {
         if took > ANSWER_MAX + SLACK {
             seen.demand(Invariant::DrvBound, gateway, Err(format!("an answer took {took:?}")));
         }
-        if answer.status == 401 && !answer.is(401, "replayed") {
+        if answer.status == 401 && !answer.is(401, "unremembered") {
             seen.demand(Invariant::SessAuth, gateway, Err(format!("refused: {answer:?}")));
         }
         if answer.status < 400 && (seen.served.len() as u64) < REPLAYS_MAX {
@@ -278,7 +278,7 @@ impl App {
         let found = match answer.status {
             200 => answer.body.strip_prefix(&format!("owned-{number}=")).and_then(|text| text.parse().ok()),
             404 => return self.judge(number, path, floor, Found::Absent),
-            _ if answer.is(503, "not_executed") || answer.is(401, "replayed") => return false,
+            _ if answer.is(503, "not_executed") || answer.is(401, "unremembered") => return false,
             _ => None,
         };
         let Some(found) = found else {

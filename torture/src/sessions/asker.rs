@@ -47,7 +47,7 @@ impl Answer {
     /// Whether a read was not carried out, and is to be signed again.
     #[must_use]
     pub fn is_not_executed(&self) -> bool {
-        matches!((self.status, self.code().as_str()), (503, "not_executed") | (401, "replayed"))
+        matches!((self.status, self.code().as_str()), (503, "not_executed") | (401, "unremembered"))
     }
 
     /// Whether it did what was asked.
@@ -64,9 +64,10 @@ impl Answer {
         Ok(match (self.status, self.code().as_str()) {
             (201 | 204, _) => Fate::Done,
             // A store that begins to remember nonces refuses what was signed in an earlier second: sign again.
-            (401, "replayed") | (503, "not_executed") | (409, "conflict") | (412, "precondition_failed") => {
-                Fate::NotExecuted
-            }
+            (401, "unremembered")
+            | (503, "not_executed")
+            | (409, "conflict")
+            | (412, "precondition_failed") => Fate::NotExecuted,
             (503, "outcome_unknown") => Fate::Unknown,
             _ => bail!("a write was answered {} {}", self.status, String::from_utf8_lossy(&self.body)),
         })

@@ -150,7 +150,8 @@ impl Forger {
     async fn is_refused(&mut self, gateway: usize, request: &Signed, served_at: Instant) -> Result<bool> {
         let answer = self.asker.send(gateway, request.clone()).await?;
         match (answer.status, answer.code().as_str()) {
-            (401, "replayed") => Ok(true),
+            // The second one where the store lost the nonce, or remembers since later than the signature says.
+            (401, "replayed" | "unremembered") => Ok(true),
             // A write consumes its nonce with its first step, which may be of unknown outcome.
             (503, "not_executed" | "outcome_unknown" | "") => Ok(false),
             _ if self.asker.ledger.may_have_lost(served_at) => Ok(true),

@@ -30,6 +30,7 @@ pub(super) enum Code {
     /// A signature that is refused: the code is that of the [`Refusal`].
     Refused(&'static str),
     Replayed,
+    Unremembered,
     NotFound,
     SessionNotFound,
     MethodNotAllowed,
@@ -54,6 +55,7 @@ impl Code {
             Self::BodyInvalid => "body_invalid",
             Self::Refused(code) => code,
             Self::Replayed => "replayed",
+            Self::Unremembered => "unremembered",
             Self::NotFound => "not_found",
             Self::SessionNotFound => "session_not_found",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -75,7 +77,7 @@ impl Code {
             Self::KeyInvalid | Self::ParameterInvalid | Self::ConditionInvalid | Self::BodyInvalid => {
                 StatusCode::BAD_REQUEST
             }
-            Self::Refused(_) | Self::Replayed => StatusCode::UNAUTHORIZED,
+            Self::Refused(_) | Self::Replayed | Self::Unremembered => StatusCode::UNAUTHORIZED,
             Self::NotFound | Self::SessionNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -92,6 +94,7 @@ impl Code {
         match self {
             Self::Refused(_) => "refused",
             Self::Replayed => "replayed",
+            Self::Unremembered => "unremembered",
             Self::SessionNotFound => "absent",
             Self::PreconditionFailed => "unmet",
             Self::Conflict | Self::NotJson | Self::OwnerFull => "conflict",
@@ -132,10 +135,11 @@ impl Problem {
         Self { allow: Some(allow.to_owned()), ..Self::new(Code::MethodNotAllowed, text) }
     }
 
-    /// Whether the request was made before is not known.
+    /// The request is not carried out now. Whether it was before is not known.
     pub fn unremembered() -> Self {
-        let text = "this request may have been made before: it was signed before its nonce could be remembered; sign it again";
-        Self::new(Code::Replayed, text)
+        let text = "nothing was changed now, but this request may have been made before: it was signed before the store \
+            remembers nonces; read the session, or sign the request again in a moment";
+        Self::new(Code::Unremembered, text)
     }
 
     /// It is about the body of a POST.

@@ -152,7 +152,7 @@ async fn what_was_signed_before_the_store_was_born_is_refused() {
     let world = World::with(Settings { remembers_since: Some(born), ..settings() }).await;
     let before = evaluations(&world).await;
     let signed = |created| put(one("42"), "1").signed(&world.orders, &SignOptions::at(created));
-    world.send(signed(born - Duration::from_secs(1))).await.expect(401, "replayed");
+    world.send(signed(born - Duration::from_secs(1))).await.expect(401, "unremembered");
     assert_eq!(evaluations(&world).await, before, "the store ran something");
     world.send(signed(born)).await.expect(201, "");
     world.send(signed(born + Duration::from_secs(1))).await.expect(204, "");

@@ -26,8 +26,7 @@ async fn used(world: &World) -> impl Fn() -> Request {
 /// After the store lost everything.
 async fn check(world: &World, copy: impl Fn() -> Request) {
     for _ in 0..3 {
-        let refused = world.send(copy()).await.expect(401, "replayed");
-        assert!(refused.text().contains("before its nonce could be remembered"), "{refused:?}");
+        world.send(copy()).await.expect(401, "unremembered");
     }
     world.ask(get(one("42"))).await.expect(404, "session_not_found");
     let options = SignOptions { nonce: Some(nonce()), ..SignOptions::at(unix_time()) };
