@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::Request;
 #[cfg(feature = "unguarded")]
 use bowline_identity::signature::Namespace;
-use bowline_identity::signature::{Keys, RequestParts, Verified, without_default_port};
+use bowline_identity::signature::{Keys, Policy, RequestParts, Verified, without_default_port};
 use bowline_rt::time::{timeout, unix_time};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST};
@@ -38,6 +38,15 @@ pub(super) enum Guard {
 }
 
 impl Guard {
+    /// By which the times of signatures are judged.
+    pub fn policy(&self) -> Policy {
+        match self {
+            Self::Keys(keys) => keys.policy(),
+            #[cfg(feature = "unguarded")]
+            Self::Absent(_) => Policy::default(),
+        }
+    }
+
     /// Lets a request in. `bytes_max`: bound of its body.
     pub async fn admit(
         &self,

@@ -89,6 +89,15 @@ pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 /// before that can still be carried out ([`STORE_DEADLINE`] and [`CLOCK_TOLERANCE`]), and a little more.
 pub const NONCE_MARGIN: Duration = Duration::from_secs(10);
 
+/// Bound of the first pause after a mark could not be written; it doubles with each further one up to [`MARK_PAUSE_MAX`].
+pub const MARK_PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// See [`MARK_PAUSE_MIN`].
+pub const MARK_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Shortest time between the end of writing all marks, which are 16,384 in a cluster, and its next beginning.
+pub const MARK_REST: Duration = Duration::from_secs(1);
+
 /// Times that a change is tried on the state that another writer left.
 pub const CHANGE_ATTEMPTS: u32 = 8;
 

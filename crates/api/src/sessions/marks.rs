@@ -5,17 +5,32 @@
 //! atomic step, writes it anew if it is gone, and refuses what was signed before (`scripts/time.lua`, `scripts/prelude.lua`). What the
 //! service knows does not matter for that, and every gateway of a store sees the same.
 //!
+//! When a request was signed is told by its signer's clock, and judged by the gateway's, which lets it be ahead by the clock skew of
+//! the policy. So a new mark is from now by the clock of the store or of the gateway, whichever is ahead; and if this gateway knows
+//! that there was a mark before, it is from so much later that nothing passes which was signed ahead and let in before. Where there
+//! may never have been a mark that is not done, or nobody could begin with a new store at once.
+//!
 //! One server has one such key. In a cluster each part of the keys can be lost by itself, so every slot has one; so it is behind a
 //! proxy that divides the keys. Which of the two it is shows when the store, or the driver, refuses keys of several slots. The
 //! keys stay for ever; there are at most 16,384 of them.
 
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
+use bowline_identity::signature::Policy;
 use bowline_redis::{CallError, NotSent, RouteError, SLOTS, Slot};
+use tokio::sync::Notify;
+
+use super::clock::milliseconds;
 
 /// The key where there is one.
 const ONE: &str = "bowline:{session-nonces}";
+
+/// Signatures tell whole seconds: one of the second in which a mark begins is let in. So that it is not, it begins with the next.
+const WHOLE_SECOND: Duration = Duration::from_secs(1);
+
+const WORD_BITS: usize = u64::BITS as usize;
 
 /// For every slot a number that is in it, as a text.
 static NUMBERS: LazyLock<Vec<u32>> = LazyLock::new(|| {
@@ -35,12 +50,82 @@ static NUMBERS: LazyLock<Vec<u32>> = LazyLock::new(|| {
 });
 
 /// Where the store says since when it remembers nonces.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Marks {
+    policy: Policy,
     in_every_slot: AtomicBool,
+    /// One bit for each slot: whether a mark was seen in it.
+    seen: Vec<AtomicU64>,
+    /// The latest instant that a mark was found to say.
+    newest: AtomicU64,
+    lost: Notify,
 }
 
 impl Marks {
+    /// `policy`: by which the times of signatures are judged.
+    pub fn new(policy: Policy) -> Self {
+        let words = usize::from(SLOTS).div_ceil(WORD_BITS);
+        let seen = std::iter::repeat_with(AtomicU64::default).take(words).collect();
+        Self {
+            policy,
+            in_every_slot: AtomicBool::new(false),
+            seen,
+            newest: AtomicU64::new(0),
+            lost: Notify::new(),
+        }
+    }
+
+    /// What a script takes that asks `mark`: see `scripts/time.lua`.
+    pub fn arguments(&self, mark: &str, unix_now: Duration) -> [String; 3] {
+        let believed = self.policy.window_max + self.policy.clock_skew + WHOLE_SECOND;
+        let ahead = match self.is_seen(mark) {
+            true => self.policy.clock_skew + WHOLE_SECOND,
+            false => Duration::ZERO,
+        };
+        [unix_now, ahead, believed].map(|time| milliseconds(time).to_string())
+    }
+
+    /// `mark` is there. If it is not the next time, it was lost.
+    pub fn is_there(&self, mark: &str) {
+        let (word, bit) = self.place(mark);
+        word.fetch_or(bit, Ordering::Relaxed);
+    }
+
+    /// `mark` says `since`, in unix ms; nobody had to be refused to know it.
+    pub fn saw(&self, mark: &str, since: u64) {
+        self.is_there(mark);
+        self.newest.fetch_max(since, Ordering::Relaxed);
+    }
+
+    /// A request was refused because `mark` says `since`, in unix ms. If that is later than all that was known, the store has lost
+    /// something, and others of its marks may have gone with this one.
+    pub fn refused(&self, mark: &str, since: u64) {
+        self.is_there(mark);
+        if self.newest.fetch_max(since, Ordering::Relaxed) < since {
+            self.lost.notify_one();
+        }
+    }
+
+    /// Resolves when a mark was lost since the last time, soon or already.
+    pub async fn lost(&self) {
+        self.lost.notified().await;
+    }
+
+    /// Whether it is the one of a store that has no other.
+    pub fn is_single(mark: &str) -> bool {
+        mark == ONE
+    }
+
+    fn is_seen(&self, mark: &str) -> bool {
+        let (word, bit) = self.place(mark);
+        word.load(Ordering::Relaxed) & bit != 0
+    }
+
+    fn place(&self, mark: &str) -> (&AtomicU64, u64) {
+        let slot = usize::from(Slot::of(mark.as_bytes()).number());
+        (&self.seen[slot / WORD_BITS], 1 << (slot % WORD_BITS))
+    }
+
     /// The key that goes with `key`.
     pub fn beside(&self, key: &str) -> String {
         match self.in_every_slot.load(Ordering::Relaxed) {
@@ -66,6 +151,10 @@ impl Marks {
         };
         let has_to = is_refused && mark == ONE;
         if has_to && !self.in_every_slot.swap(true, Ordering::Relaxed) {
+            if self.is_seen(ONE) {
+                // Another store has come in the place of one that had a mark.
+                self.seen.iter().for_each(|word| word.store(u64::MAX, Ordering::Relaxed));
+            }
             tracing::info!(
                 "the store divides its keys into slots: each tells for itself since when it remembers nonces"
             );
@@ -84,7 +173,7 @@ mod tests {
 
     #[test]
     fn every_slot_has_a_mark_of_its_own() {
-        let marks = Marks::default();
+        let marks = Marks::new(Policy::default());
         assert_eq!((marks.beside("a"), marks.all().len()), (ONE.to_owned(), 1));
         marks.in_every_slot.store(true, Ordering::Relaxed);
         let all = marks.all();
@@ -96,6 +185,36 @@ mod tests {
             ["bowline:{session:orders/42}", "bowline:{session-owner:orders/x}", "bowline:{session-nonce:k:n}"]
         {
             assert_eq!(Slot::of(marks.beside(key).as_bytes()), Slot::of(key.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_mark_that_was_seen_begins_later_when_it_is_made_again() {
+        let marks = Marks::new(Policy::default());
+        marks.in_every_slot.store(true, Ordering::Relaxed);
+        let (now, all) = (Duration::from_secs(1_000), marks.all());
+        for mark in &all {
+            assert_eq!(marks.arguments(mark, now), ["1000000", "0", "331000"], "{mark}");
+            marks.is_there(mark);
+            assert_eq!(marks.arguments(mark, now), ["1000000", "31000", "331000"], "{mark}");
+        }
+    }
+
+    #[test]
+    fn what_was_seen_of_a_single_server_counts_for_the_slots_that_follow_it() {
+        let error = || {
+            CallError::NotSent(NotSent::Route(RouteError::CrossSlot {
+                first: Slot::of(b"a"),
+                other: Slot::of(b"b"),
+            }))
+        };
+        for is_seen in [false, true] {
+            let marks = Marks::new(Policy::default());
+            if is_seen {
+                marks.is_there(ONE);
+            }
+            assert!(marks.has_to_be_beside(ONE, &error()));
+            assert!(marks.all().iter().all(|mark| marks.is_seen(mark) == is_seen));
         }
     }
 }

@@ -30,6 +30,7 @@ mod instant;
 mod key;
 pub mod limits;
 mod listing;
+mod marking;
 mod marks;
 mod merge;
 mod metrics;
@@ -55,6 +56,7 @@ use self::answers::Answers;
 use self::description::description;
 use self::guard::Guard;
 use self::limits::{BULK_ANSWERS_BYTES_MAX, LIFETIME, STORE_DEADLINE, TTL, VALUE_BYTES};
+use self::marks::Marks;
 use self::metrics::Metrics;
 use self::store::Store;
 
@@ -121,20 +123,18 @@ impl Sessions {
     }
 
     fn guarded(client: Client, guard: Guard, settings: Settings) -> Self {
-        let (store, answers) = (
-            Store::new(client, settings.remembers_since.is_none()),
-            Answers::new(settings.answers_bytes_max),
-        );
+        let marks = settings.remembers_since.is_none().then(|| Marks::new(guard.policy()));
+        let (store, answers) = (Store::new(client, marks), Answers::new(settings.answers_bytes_max));
         let description = description(&settings).into();
         Self(Arc::new(Inner { store, guard, settings, metrics: Metrics::new(), answers, description }))
     }
 
-    /// Lets the store note since when it remembers nonces, unless it has. Requests are served without that too, but the first
-    /// ones to a new store may then be refused as replays, and have to be signed again. Log lines tell of a failure.
-    pub async fn mark(&self) {
-        if let Err(failure) = self.store().mark().await {
-            tracing::debug!(?failure, "the first request lets the store note since when it remembers nonces");
-        }
+    /// Lets the store note since when it remembers nonces, and again whenever it has lost what it had. It runs beside the service,
+    /// and is to be ended with it. Requests are served without that too, but the first ones to a new store, or for each slot of
+    /// a cluster, may then be refused as `unremembered`, and have to be signed again. A store that fails is asked again and again,
+    /// with pauses; two log lines at most tell of it.
+    pub async fn keep_marked(&self) {
+        self.store().keep_marked().await;
     }
 
     /// Its routes.

@@ -12,14 +12,11 @@ use bowline_redis::{CallError, Client, Frame, Script};
 use bowline_rt::ration::Ration;
 use bowline_rt::time::{now, unix_time};
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
 
 use super::clock::{StoreClock, milliseconds};
 use super::conditions::Conditions;
 use super::key::{Owner, SessionKey, store_key};
-use super::limits::{
-    CLOCK_TOLERANCE, LOG_LINES, LOG_PERIOD, NONCE_MARGIN, PARALLEL_MAX, STEP_MIN, STORE_DEADLINE,
-};
+use super::limits::{CLOCK_TOLERANCE, LOG_LINES, LOG_PERIOD, NONCE_MARGIN, STEP_MIN};
 use super::marks::Marks;
 
 /// Why a step brought no answer of use.
@@ -194,10 +191,10 @@ impl Caller {
 /// The sessions of all namespaces.
 #[derive(Debug)]
 pub(super) struct Store {
-    client: Client,
+    pub(super) client: Client,
     clock: StoreClock,
     /// `None` if it is known otherwise since when the store remembers nonces.
-    marks: Option<Marks>,
+    pub(super) marks: Option<Marks>,
     pub(super) scripts: Scripts,
     ration: Ration,
 }
@@ -211,7 +208,7 @@ pub(super) struct Scripts {
     pub(super) list: Script,
     pub(super) forget: Script,
     admit: Script,
-    mark: Script,
+    pub(super) mark: Script,
 }
 
 macro_rules! script {
@@ -237,12 +234,12 @@ impl Scripts {
 }
 
 impl Store {
-    /// `asks_since`: whether the store itself is to say since when it remembers nonces.
-    pub fn new(client: Client, asks_since: bool) -> Self {
+    /// `marks`: if the store itself is to say since when it remembers nonces.
+    pub fn new(client: Client, marks: Option<Marks>) -> Self {
         Self {
             client,
             clock: StoreClock::default(),
-            marks: asks_since.then(Marks::default),
+            marks,
             scripts: Scripts::new(),
             ration: Ration::new(LOG_LINES, LOG_PERIOD),
         }
@@ -330,30 +327,6 @@ impl Store {
         self.run(&self.scripts.admit, caller, &tag, &[]).await.map(drop)
     }
 
-    /// Lets the store note since when it remembers nonces, unless it has. So the first request need not come in the second after
-    /// the one in which it was signed.
-    pub async fn mark(&self) -> Result<(), Failure> {
-        let Some(marks) = &self.marks else { return Ok(()) };
-        let script = || self.scripts.mark.clone().deadline(STORE_DEADLINE);
-        if let [one] = &marks.all()[..] {
-            // Together with a key that is elsewhere, so that it shows whether that is possible.
-            let elsewhere = store_key("");
-            match self.client.eval(&script(), &[one.as_bytes(), elsewhere.as_bytes()], &[]).await {
-                Err(error) if marks.has_to_be_beside(one, &error) => {}
-                outcome => return outcome.map(drop).map_err(|error| self.failure(&error)),
-            }
-        }
-        let writes = marks.all().into_iter().map(|mark| {
-            let script = script();
-            async move { self.client.eval(&script, &[mark.as_bytes()], &[]).await }
-        });
-        let mut writes = stream::iter(writes).buffer_unordered(PARALLEL_MAX);
-        while let Some(written) = writes.next().await {
-            written.map_err(|error| self.failure(&error))?;
-        }
-        Ok(())
-    }
-
     /// Runs a script about the key with `tag`. The first one of a request takes the nonce along.
     pub(super) async fn run(
         &self,
@@ -398,17 +371,14 @@ impl Store {
         }
         // While the store's clock is not known every time is too late, and the answer says what it is.
         let not_after = self.clock.at_most(caller.deadline + CLOCK_TOLERANCE).unwrap_or(0).to_string();
-        let (remember, consumer, created) = match &caller.nonce {
-            Some(nonce) => {
-                (nonce.remember_ms.to_string(), nonce.consumer.as_str(), nonce.created.as_secs().to_string())
-            }
+        let (remember, consumer) = match &caller.nonce {
+            Some(nonce) => (nonce.remember_ms.to_string(), nonce.consumer.as_str()),
             None => Default::default(),
         };
         let mut all = vec![not_after.as_bytes(), remember.as_bytes(), consumer.as_bytes()];
         all.extend_from_slice(arguments);
-        all.push(created.as_bytes());
-        let frame = self.evaluate(script, caller, keys, &all).await.map_err(|error| self.failure(&error))?;
-        let reply = Reply::of(frame).ok_or(MALFORMED)?;
+        let reply = self.evaluate(script, caller, keys, &all).await.map_err(|error| self.failure(&error))?;
+        let reply = reply.ok_or(MALFORMED)?;
         self.clock.learn(asked_at, reply.number(1).ok_or(MALFORMED)?);
         Ok(reply)
     }
@@ -420,29 +390,42 @@ impl Store {
         caller: &Caller,
         keys: &[&str],
         arguments: &[&[u8]],
-    ) -> Result<Frame, CallError> {
-        let evaluate = async |mark: Option<&str>| {
+    ) -> Result<Option<Reply>, CallError> {
+        let evaluate = async |mark: Option<&str>, about_mark: &[String]| {
             let left = caller.deadline.saturating_duration_since(now());
             let keys: Vec<&[u8]> = keys.iter().copied().chain(mark).map(str::as_bytes).collect();
-            self.client.eval(&script.clone().deadline(left), &keys, arguments).await
+            let about_mark = about_mark.iter().map(String::as_bytes);
+            let arguments: Vec<&[u8]> = arguments.iter().copied().chain(about_mark).collect();
+            self.client.eval(&script.clone().deadline(left), &keys, &arguments).await.map(Reply::of)
         };
-        let [key, _] = keys else { return evaluate(None).await };
-        let Some(marks) = &self.marks else { return evaluate(None).await };
+        let [key, _] = keys else { return evaluate(None, &[]).await };
+        let (Some(marks), Some(nonce)) = (&self.marks, &caller.nonce) else {
+            return evaluate(None, &[]).await;
+        };
+        let created = nonce.created.as_secs().to_string();
+        let with = async |mark: &str| {
+            let [gateway_now, ahead, believed] = marks.arguments(mark, unix_time());
+            let reply = evaluate(Some(mark), &[gateway_now, ahead, believed, created.clone()]).await;
+            if let Ok(Some(reply)) = &reply
+                && reply.word() != "late"
+            {
+                match reply.word() {
+                    "unremembered" => marks.refused(mark, reply.number(2).unwrap_or_default()),
+                    _ => marks.is_there(mark),
+                }
+            }
+            reply
+        };
         let mark = marks.beside(key);
-        match evaluate(Some(&mark)).await {
-            Err(error) if marks.has_to_be_beside(&mark, &error) => evaluate(Some(&marks.beside(key))).await,
+        match with(&mark).await {
+            Err(error) if marks.has_to_be_beside(&mark, &error) => with(&marks.beside(key)).await,
             outcome => outcome,
         }
     }
 
     fn failure(&self, error: &CallError) -> Failure {
-        // The text of a server may repeat what it was sent.
-        let shown = match error {
-            CallError::Server(error) => format!("the store answered {}", error.code),
-            error => error.to_string(),
-        };
         if let Some(left_out) = self.ration.admit() {
-            tracing::warn!(error = shown, left_out, "the store did not serve a session request");
+            tracing::warn!(error = shown(error), left_out, "the store did not serve a session request");
         }
         match error {
             CallError::Server(error) if error.code == "OOM" => Failure::NotExecuted("the store is full"),
@@ -451,6 +434,14 @@ impl Store {
             _ if error.had_no_effect() => Failure::NotExecuted("the store cannot be reached"),
             _ => Failure::OutcomeUnknown("the store did not answer"),
         }
+    }
+}
+
+/// An error as the log may have it. The text of a server may repeat what it was sent.
+pub(super) fn shown(error: &CallError) -> String {
+    match error {
+        CallError::Server(error) => format!("the store answered {}", error.code),
+        error => error.to_string(),
     }
 }
 

@@ -4,7 +4,7 @@
 use bowline_api::sessions::{Sessions, Settings};
 use bowline_api::{ServeSettings, serve_with};
 use bowline_redis::Client;
-use bowline_rt::task::{JoinSet, spawn};
+use bowline_rt::task::JoinSet;
 use bowline_rt::time::unix_time;
 use prometheus_client::registry::Registry as Metrics;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,8 @@ pub(super) struct Service {
     sessions: Sessions,
     client: Client,
     embedded: Option<Embedded>,
+    /// Lets the store note since when it remembers nonces. Dropping it ends that.
+    marking: JoinSet<()>,
 }
 
 impl Service {
@@ -36,10 +38,13 @@ impl Service {
         let remembers_since = embedded.is_some().then(unix_time);
         let settings = Settings { remembers_since, ..sessions.settings.clone() };
         let service = Sessions::new(client.clone(), sessions.keys.clone(), settings);
-        // The store need not answer yet.
-        let marks = service.clone();
-        spawn("sessions-mark", async move { marks.mark().await });
-        Ok(Self { sessions: service, client, embedded })
+        let mut marking = JoinSet::new();
+        // An embedded store has no marks.
+        if embedded.is_none() {
+            let marks = service.clone();
+            marking.spawn(async move { marks.keep_marked().await });
+        }
+        Ok(Self { sessions: service, client, embedded, marking })
     }
 
     /// Adds its counters, and those of its connection to the store.
@@ -78,7 +83,8 @@ impl Service {
 
     /// Ends its embedded store after everything that uses it.
     pub async fn stop(self) {
-        let Self { sessions, client, embedded } = self;
+        let Self { sessions, client, embedded, mut marking } = self;
+        marking.shutdown().await;
         let connection = client.connection();
         drop((sessions, client));
         if let Some(embedded) = embedded {

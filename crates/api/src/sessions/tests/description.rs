@@ -209,6 +209,8 @@ async fn answers_are_described_and_descriptions_are_met() {
             met.look(&request, &world.send(request.signed(&world.orders, &options)).await);
         }
     }
+    let old = SignOptions::at(unix_time() - Duration::from_secs(59));
+    met.look(&get(one("j")), &world.send(get(one("j")).signed(&world.orders, &old)).await);
     met.look(&get("/v1/openapi.json"), &world.send(get("/v1/openapi.json").unsigned()).await);
     without_a_store(&world, &mut met).await;
 

@@ -182,14 +182,14 @@ impl World {
         let store = store.expect("a store");
         let client = client(store.address());
         let world = Self { store: Some(store), ..Self::over(client, settings) };
-        world.sessions.mark().await;
+        world.sessions.store().mark().await;
         world
     }
 
     /// A service over a server that is not ours.
     async fn on(server: &RedisServer) -> Self {
         let world = Self::over(server.client(), settings());
-        world.sessions.mark().await;
+        world.sessions.store().mark().await;
         world
     }
 
@@ -204,6 +204,13 @@ impl World {
         let keys = Keys::from_toml("test", &table).expect("keys");
         let sessions = Sessions::new(client.clone(), keys.clone(), settings);
         Self { store: None, client, sessions, keys, orders, billing }
+    }
+
+    /// The same with a new gateway, which has other bounds on the times of signatures and no knowledge of the store's mark.
+    fn with_policy(self, policy: Policy) -> Self {
+        let keys = self.keys.with_policy(policy);
+        let sessions = Sessions::new(self.client.clone(), keys.clone(), settings());
+        Self { sessions, keys, ..self }
     }
 
     /// Signs as the key of `orders` and asks.

@@ -6,8 +6,12 @@ use super::*;
 
 const MARK: &str = "bowline:{session-nonces}";
 
+/// So that a store that lost its marks need not be waited for for half a minute.
+const SOON: Policy = Policy { window_max: Duration::from_secs(300), clock_skew: Duration::from_secs(2) };
+
 /// A world whose store has remembered nonces for a minute.
 async fn remembering(world: World, mark: &str) -> World {
+    let world = world.with_policy(SOON);
     let since = (unix_time() - Duration::from_secs(60)).as_millis().to_string();
     world.store(&["SET", mark, &since]).await;
     world
@@ -15,8 +19,12 @@ async fn remembering(world: World, mark: &str) -> World {
 
 /// A request of 2 seconds ago, which works once.
 async fn used(world: &World) -> impl Fn() -> Request {
-    let options =
-        SignOptions { nonce: Some(nonce()), ..SignOptions::at(unix_time() - Duration::from_secs(2)) };
+    used_at(world, unix_time() - Duration::from_secs(2)).await
+}
+
+/// A request that was signed at `created`, which works once.
+async fn used_at(world: &World, created: Duration) -> impl Fn() -> Request {
+    let options = SignOptions { nonce: Some(nonce()), ..SignOptions::at(created) };
     let copy = move || put(one("42"), "1").signed(&world.orders, &options);
     world.send(copy()).await.expect(201, "");
     world.send(copy()).await.expect(401, "replayed");
@@ -28,7 +36,17 @@ async fn check(world: &World, copy: impl Fn() -> Request) {
     for _ in 0..3 {
         world.send(copy()).await.expect(401, "unremembered");
     }
-    world.ask(get(one("42"))).await.expect(404, "session_not_found");
+    until("it remembers", async || {
+        world.send(copy()).await.expect(401, "unremembered");
+        let answer = world.ask(get(one("42"))).await;
+        if answer.status != 404 {
+            answer.expect(401, "unremembered");
+            return None;
+        }
+        Some(())
+    })
+    .await;
+    world.send(copy()).await.expect(401, "unremembered");
     let options = SignOptions { nonce: Some(nonce()), ..SignOptions::at(unix_time()) };
     let fresh = || put(one("42"), "1").signed(&world.orders, &options);
     world.send(fresh()).await.expect(201, "");
@@ -72,11 +90,11 @@ async fn in_a_cluster_every_slot_remembers_for_itself() {
         format!("{info:?}").contains("cluster_state:ok").then_some(())
     })
     .await;
-    let world = World::over(client, settings());
+    let mut world = World::over(client, settings());
     // The first request finds it out. It must not come in the second after the one in which it was signed.
     let ahead = SignOptions::at(unix_time() + Duration::from_secs(10));
     world.send(put(one("first"), "1").signed(&world.orders, &ahead)).await.expect(201, "");
-    world.sessions.mark().await;
+    world.sessions.store().mark().await;
     assert_eq!(
         world.store(&["DBSIZE"]).await,
         Frame::Integer(16_384 + 2),
@@ -90,10 +108,26 @@ async fn in_a_cluster_every_slot_remembers_for_itself() {
     };
     let [Frame::Bulk(mark)] = &names[..] else { panic!("one mark: {names:?}") };
     let mark = std::str::from_utf8(mark).expect("text").to_owned();
-    let world = remembering(world, &mark).await;
+    world = remembering(world, &mark).await;
     let copy = used(&world).await;
     world.store(&["FLUSHALL"]).await;
     check(&world, copy).await;
+    // One request shows that all are lost, and all are written.
+    let sessions = world.sessions.clone();
+    let marking = bowline_rt::task::spawn("marking", async move { sessions.keep_marked().await });
+    let marks = async || match world.store(&["DBSIZE"]).await {
+        Frame::Integer(count) => count,
+        other => panic!("no number: {other:?}"),
+    };
+    until("all slots are marked", async || (marks().await >= 16_384).then_some(())).await;
+    let old = SignOptions::at(unix_time() - Duration::from_secs(10));
+    for _ in 0..2 {
+        world.store(&["FLUSHALL"]).await;
+        assert!(marks().await < 16_384);
+        world.send(get(one("42")).signed(&world.orders, &old)).await.expect(401, "unremembered");
+        until("all slots are marked again", async || (marks().await == 16_384).then_some(())).await;
+    }
+    marking.abort();
     drop(std::fs::remove_file(folder));
 }
 
@@ -103,17 +137,113 @@ async fn a_mark_is_written_once_and_again_where_it_makes_no_sense() {
     let mark = async || world.store(&["GET", MARK]).await;
     let before = mark().await;
     assert!(matches!(before, Frame::Bulk(_)), "{before:?}");
-    world.sessions.mark().await;
+    world.sessions.store().mark().await;
     world.ask(put(one("a"), "1")).await.expect(201, "");
     assert_eq!(mark().await, before);
     // A clock that was set back, or something else's value.
     let later = (unix_time() + Duration::from_secs(3_600)).as_millis().to_string();
-    for wrong in [later.as_str(), "", "x"] {
+    for wrong in [later.as_str(), "", "x", "nan", "-1"] {
         world.store(&["SET", MARK, wrong]).await;
-        world.sessions.mark().await;
-        world.ask(put(one("a"), "1")).await.expect(204, "");
+        world.sessions.store().mark().await;
+        let ahead = SignOptions::at(unix_time() + Duration::from_secs(30));
+        world.send(put(one("a"), "1").signed(&world.orders, &ahead)).await.expect(401, "unremembered");
         assert!(matches!(mark().await, Frame::Bulk(text) if text != wrong.as_bytes()));
     }
     assert_eq!(world.store(&["PTTL", MARK]).await, Frame::Integer(-1), "it stays");
     assert_ne!(Slot::of(MARK.as_bytes()), Slot::of(b"bowline:{}"), "or marking would not notice slots");
+}
+
+/// Whoever signs with a clock that is ahead, as far as that is believed, is no way around it.
+#[tokio::test]
+async fn a_copy_that_was_signed_ahead_is_not_let_in_either() {
+    let server = RedisServer::start().await;
+    for world in [World::start().await, World::on(&server).await] {
+        let world = remembering(world, MARK).await;
+        let copy = used_at(&world, unix_time() + SOON.clock_skew).await;
+        world.store(&["FLUSHALL"]).await;
+        check(&world, copy).await;
+    }
+    let world = World::start().await;
+    let copy = used_at(&world, unix_time() + Policy::default().clock_skew).await;
+    world.store(&["FLUSHALL"]).await;
+    world.sessions.store().mark().await;
+    world.send(copy()).await.expect(401, "unremembered");
+}
+
+/// It does not know that the store lost anything: that is the price of serving at once.
+#[tokio::test]
+async fn a_gateway_that_never_saw_a_mark_serves_at_once() {
+    let world = World::start().await;
+    world.store(&["FLUSHALL"]).await;
+    let world = world.with_policy(Policy::default());
+    world.sessions.store().mark().await;
+    let now = SignOptions::at(unix_time() + Duration::from_secs(1));
+    world.send(put(one("a"), "1").signed(&world.orders, &now)).await.expect(201, "");
+}
+
+#[tokio::test]
+async fn what_was_never_made_is_not_called_a_replay() {
+    let world = World::start().await;
+    let mut registry = prometheus_client::registry::Registry::default();
+    world.sessions.register_metrics(&mut registry);
+    let old = SignOptions::at(unix_time() - Duration::from_secs(2));
+    world.send(put(one("42"), "1").signed(&world.orders, &old)).await.expect(401, "unremembered");
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("it can be written");
+    let line = "bowline_session_requests_total{operation=\"put\",outcome=\"unremembered\"} 1";
+    assert!(text.contains(line), "{text}");
+}
+
+/// The clock by which signatures are judged is the gateway's; what nonces depend on is the store's.
+#[tokio::test]
+async fn a_mark_is_made_by_the_clock_that_is_ahead_and_lowered_by_none() {
+    let server = RedisServer::start().await;
+    for world in [World::start().await, World::on(&server).await] {
+        let mark = async |gateway_now: u64| {
+            let arguments = [gateway_now.to_string(), "7000".to_owned(), "300000".to_owned()];
+            let arguments = arguments.each_ref().map(String::as_bytes);
+            let script = &world.sessions.store().scripts.mark;
+            let Ok(Frame::Bulk(since)) = world.client.eval(script, &[MARK.as_bytes()], &arguments).await
+            else {
+                panic!("no answer")
+            };
+            String::from_utf8(since.to_vec()).expect("text").parse::<u64>().expect("a number")
+        };
+        let now = || u64::try_from(unix_time().as_millis()).expect("it is small");
+        world.store(&["DEL", MARK]).await;
+        let ahead = now() + 100_000;
+        assert_eq!(mark(ahead).await, ahead + 7_000);
+        // Both clocks are before it now, but it may be as it should be.
+        assert_eq!(mark(now()).await, ahead + 7_000);
+        assert_eq!(mark(0).await, ahead + 7_000);
+        world.store(&["DEL", MARK]).await;
+        let (before, made, after) = (now(), mark(0).await, now());
+        assert!((before + 7_000..=after + 7_000).contains(&made), "{before} {made} {after}");
+        world.store(&["SET", MARK, &(now() + 400_000).to_string()]).await;
+        assert!(mark(now()).await <= now() + 7_000, "that cannot be");
+    }
+}
+
+/// A store that refuses at first, here because it is full, is asked until it does what it is to do.
+#[tokio::test]
+async fn marking_goes_on_until_it_is_done() {
+    let server = RedisServer::start().await;
+    let world = World::over(server.client(), settings());
+    world.store(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let sessions = world.sessions.clone();
+    let marking = bowline_rt::task::spawn("marking", async move { sessions.store().mark().await });
+    until("it was refused twice", async || {
+        let (Frame::Bulk(text) | Frame::Verbatim { text, .. }) = world.store(&["INFO", "errorstats"]).await
+        else {
+            return None;
+        };
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let count = text.lines().find_map(|line| line.strip_prefix("errorstat_OOM:count="))?;
+        (count.trim().parse::<u64>().ok()? >= 2).then_some(())
+    })
+    .await;
+    assert!(!marking.is_finished());
+    world.store(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    timeout(BOUND, marking).await.expect("it ends").expect("no panic");
+    assert_eq!(world.store(&["EXISTS", MARK]).await, Frame::Integer(1));
 }
