@@ -92,7 +92,8 @@ fn verify(keys: &Keys, tls: bool, parts: &Parts) -> Result<Verified, Problem> {
 }
 
 /// A store that was born empty cannot know the nonces of before. Signatures tell whole seconds: those of the second in which
-/// it was born are let in, or a client could not begin with its gateway.
+/// it was born are let in, or a client could not begin with its gateway. Both times are of the same clock. What was signed ahead of it
+/// before a restart is let in too: refusing that would be refusing everybody for the clock skew at every start.
 fn may_be_new(verified: &Verified, remembers_since: Option<Duration>) -> Result<(), Problem> {
     let is_too_old = remembers_since.is_some_and(|since| verified.created.as_secs() < since.as_secs());
     if is_too_old {

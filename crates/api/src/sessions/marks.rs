@@ -169,6 +169,8 @@ fn in_slot(slot: Slot) -> String {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     #[test]
@@ -198,6 +200,21 @@ mod tests {
             marks.is_there(mark);
             assert_eq!(marks.arguments(mark, now), ["1000000", "31000", "331000"], "{mark}");
         }
+    }
+
+    /// Or whoever sends old requests would let all marks be written again with each of them.
+    #[test]
+    fn only_a_mark_that_is_newer_than_all_tells_of_a_loss() {
+        let marks = Marks::new(Policy::default());
+        let is_lost = || marks.lost().now_or_never().is_some();
+        marks.saw(ONE, 5);
+        marks.refused(ONE, 5);
+        marks.refused(ONE, 4);
+        assert!(!is_lost());
+        marks.refused(ONE, 6);
+        marks.refused(ONE, 6);
+        assert!(is_lost());
+        assert!(!is_lost());
     }
 
     #[test]
