@@ -7,8 +7,9 @@
 //!
 //! When a request was signed is told by its signer's clock, and judged by the gateway's, which lets it be ahead by the clock skew of
 //! the policy. So a new mark is from now by the clock of the store or of the gateway, whichever is ahead; and if this gateway knows
-//! that there was a mark before, it is from so much later that nothing passes which was signed ahead and let in before. Where there
-//! may never have been a mark that is not done, or nobody could begin with a new store at once.
+//! that there was a mark before, it is from behind all that this gateway let in, so that nothing passes once more which was signed
+//! ahead. To wait for the whole clock skew would be safer still against what other gateways let in, and would keep everybody out
+//! for half a minute whenever a store comes back empty.
 //!
 //! One server has one such key. In a cluster each part of the keys can be lost by itself, so every slot has one; so it is behind a
 //! proxy that divides the keys. Which of the two it is shows when the store, or the driver, refuses keys of several slots. The
@@ -56,6 +57,8 @@ pub(super) struct Marks {
     in_every_slot: AtomicBool,
     /// One bit for each slot: whether a mark was seen in it.
     seen: Vec<AtomicU64>,
+    /// When the newest request that was let in was signed, in unix s.
+    let_in: AtomicU64,
     /// The latest instant that a mark was found to say.
     newest: AtomicU64,
     lost: Notify,
@@ -70,6 +73,7 @@ impl Marks {
             policy,
             in_every_slot: AtomicBool::new(false),
             seen,
+            let_in: AtomicU64::new(0),
             newest: AtomicU64::new(0),
             lost: Notify::new(),
         }
@@ -78,11 +82,17 @@ impl Marks {
     /// What a script takes that asks `mark`: see `scripts/time.lua`.
     pub fn arguments(&self, mark: &str, unix_now: Duration) -> [String; 3] {
         let believed = self.policy.window_max + self.policy.clock_skew + WHOLE_SECOND;
-        let ahead = match self.is_seen(mark) {
-            true => self.policy.clock_skew + WHOLE_SECOND,
+        let behind_all = match self.is_seen(mark) {
+            true => Duration::from_secs(self.let_in.load(Ordering::Relaxed)) + WHOLE_SECOND,
             false => Duration::ZERO,
         };
-        [unix_now, ahead, believed].map(|time| milliseconds(time).to_string())
+        [unix_now, behind_all, believed].map(|time| milliseconds(time).to_string())
+    }
+
+    /// A request that was signed at `created`, as time since 1970, was let in: the store has its nonce, beside `mark`.
+    pub fn let_in(&self, mark: &str, created: Duration) {
+        self.is_there(mark);
+        self.let_in.fetch_max(created.as_secs(), Ordering::Relaxed);
     }
 
     /// `mark` is there. If it is not the next time, it was lost.
@@ -191,14 +201,16 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_that_was_seen_begins_later_when_it_is_made_again() {
+    fn a_mark_that_was_seen_begins_behind_all_that_was_let_in_when_it_is_made_again() {
         let marks = Marks::new(Policy::default());
         marks.in_every_slot.store(true, Ordering::Relaxed);
         let (now, all) = (Duration::from_secs(1_000), marks.all());
-        for mark in &all {
+        for (mark, created) in all.iter().zip(1_020..) {
             assert_eq!(marks.arguments(mark, now), ["1000000", "0", "331000"], "{mark}");
-            marks.is_there(mark);
-            assert_eq!(marks.arguments(mark, now), ["1000000", "31000", "331000"], "{mark}");
+            marks.let_in(mark, Duration::from_secs(created));
+            marks.let_in(mark, now);
+            let behind_all = ((created + 1) * 1_000).to_string();
+            assert_eq!(marks.arguments(mark, now), ["1000000", &behind_all, "331000"], "{mark}");
         }
     }
 

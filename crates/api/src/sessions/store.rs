@@ -402,16 +402,16 @@ impl Store {
         let (Some(marks), Some(nonce)) = (&self.marks, &caller.nonce) else {
             return evaluate(None, &[]).await;
         };
-        let created = nonce.created.as_secs().to_string();
         let with = async |mark: &str| {
-            let [gateway_now, ahead, believed] = marks.arguments(mark, unix_time());
-            let reply = evaluate(Some(mark), &[gateway_now, ahead, believed, created.clone()]).await;
-            if let Ok(Some(reply)) = &reply
-                && reply.word() != "late"
-            {
+            let [gateway_now, behind_all, believed] = marks.arguments(mark, unix_time());
+            let created = nonce.created.as_secs().to_string();
+            let reply = evaluate(Some(mark), &[gateway_now, behind_all, believed, created]).await;
+            if let Ok(Some(reply)) = &reply {
                 match reply.word() {
+                    "late" => {}
                     "unremembered" => marks.refused(mark, reply.number(2).unwrap_or_default()),
-                    _ => marks.is_there(mark),
+                    "replayed" => marks.is_there(mark),
+                    _ => marks.let_in(mark, nonce.created),
                 }
             }
             reply
