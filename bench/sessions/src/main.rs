@@ -11,6 +11,7 @@ use bowline_identity::signature::{Keys, Namespace};
 use bowline_identity::tls::Acceptor;
 use bowline_redis::{Client, Config};
 use bowline_rt::net::Listener;
+use bowline_rt::task::spawn;
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
 
@@ -43,8 +44,8 @@ async fn main() -> Result<()> {
         (Some(file), _) => Sessions::new(client, Keys::from_file(&file)?, settings),
         (None, namespace) => Sessions::unguarded(client, namespace.context("no namespace")?, settings),
     };
-    // As a gateway does; and here nobody asks before that is done.
-    sessions.mark().await;
+    let marked = sessions.clone();
+    spawn("sessions-marks", async move { marked.keep_marked().await });
     let served = ServeSettings {
         name: "sessions",
         connections_max: arguments.connections_max,

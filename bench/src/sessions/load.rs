@@ -7,11 +7,12 @@ use anyhow::{Context, Result};
 use bowline_identity::signature::{RequestParts, SignOptions, SigningKey};
 use bowline_rt::task::JoinSet;
 use bowline_rt::time::{now, unix_time};
+use bowline_torture::wait::wait_within;
 use http::HeaderMap;
 
 use super::subject::Subject;
 use crate::http::{Connection, Figures};
-use crate::limits::{BODY_BYTES, HTTP_CONNECTIONS, SESSIONS, SIGNED_FOR};
+use crate::limits::{BODY_BYTES, HTTP_CONNECTIONS, READY_MAX, SESSIONS, SIGNED_FOR};
 
 const HOST: &str = "sessions.bench";
 
@@ -63,6 +64,18 @@ impl Request {
 /// A request failed.
 pub async fn fill(subject: &Subject) -> Result<()> {
     run(subject, Request::Put, SESSIONS).await.map(drop)
+}
+
+/// Waits until a request is let in: those that were signed before the store remembered nonces are not.
+///
+/// # Panics
+/// If that takes too long.
+pub async fn wait_until_let_in(subject: &Subject) {
+    wait_within(READY_MAX, "a signed request is let in", || async {
+        let request = Request::Put.bytes(subject.key.as_ref(), 0).ok()?;
+        Connection::open(subject.address).await.ok()?.exchange(&request).await.ok()
+    })
+    .await;
 }
 
 /// Asks `count` times, every connection as soon as it was answered.

@@ -28,7 +28,9 @@ pub async fn measure(effort: Effort) -> Result<Report> {
     load::fill(&unsigned).await?;
     let mut signed = Vec::new();
     for algorithm in [Algorithm::HmacSha256, Algorithm::Ed25519] {
-        signed.push((algorithm, Subject::signed(folder.path(), store, algorithm).await?));
+        let subject = Subject::signed(folder.path(), store, algorithm).await?;
+        load::wait_until_let_in(&subject).await;
+        signed.push((algorithm, subject));
     }
     let mut report = Report::new("sessions");
     for _ in 0..effort.rounds() {
