@@ -14,9 +14,8 @@ use bowline_torture::limits::{ANSWER_MAX, SOON};
 use bowline_torture::peers;
 use bowline_torture::ports::free_address;
 use bowline_torture::process::{Process, Signal, story};
-use bowline_torture::program::bowline;
 use bowline_torture::wait::{wait_out, wait_until, wait_within};
-use bowline_torture::zone::Gateway;
+use bowline_torture::zone::{Gateway, StoreKind};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Request};
@@ -100,14 +99,7 @@ async fn start_store(folder: &Path, kind: Kind, address: SocketAddr) -> Result<P
             .await;
             Ok(process)
         }
-        Kind::Bowline => {
-            let mut command = Command::new(bowline());
-            command.args(["store", "--listen", &address.to_string()]);
-            let process = Process::start(folder, "store", &mut command)?;
-            wait_until("the store listens", || async { net::connect(address, ANSWER_MAX).await.is_ok() })
-                .await;
-            Ok(process)
-        }
+        Kind::Bowline => peers::store(folder, StoreKind::Bowline, address).await,
     }
 }
 

@@ -1,7 +1,6 @@
 //! The load of the gate against a cluster, and against servers under sentinels, with a proxy before every node: clients learn of no
 //! other addresses. One node after the other has something wrong; none is given up by the others, so nothing may be lost.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::ledger::Ledger;
 use super::load::{Load, wait_for_answers};
-use super::storm::{Family, demand_deaths, wait_until_alone};
+use super::storm::{Family, Report, demand_deaths, wait_until_alone};
 use super::values::{KEYS, value_key};
 use crate::groups::{Cluster, Node, PRIMARIES, Sentinels};
 use crate::limits::{GROUP_RECOVERY_MAX, SOON};
@@ -48,31 +47,6 @@ pub struct GroupStorm {
     pub duration: Duration,
     /// Those of the client.
     pub settings: Settings,
-}
-
-/// What was seen.
-#[derive(Debug)]
-pub struct Report {
-    /// Faults.
-    pub rounds: usize,
-    /// The longest time from healing to a hundred answers.
-    pub recovery: Duration,
-    /// Connections that came up.
-    pub connections: u64,
-    /// Connections that ended, by reason.
-    pub deaths: Vec<(&'static str, u64)>,
-    /// What the checker counted.
-    pub calls: String,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rounds, recovery, connections, deaths, calls } = self;
-        write!(
-            f,
-            "{rounds} faults, recovered in {recovery:.0?} at worst; {connections} connections, {deaths:?}; {calls}"
-        )
-    }
 }
 
 enum Group {
