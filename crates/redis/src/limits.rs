@@ -95,8 +95,12 @@ pub(crate) const READ_BUFFER_KEPT_BYTES: usize = 4 * READ_BYTES;
 /// would make small writes; with more the server waits for all callers, and then all callers for the server.
 pub(crate) const ANSWERS_PER_TURN_MIN: usize = 16;
 
-/// See [`ANSWERS_PER_TURN_MIN`]. A worker of the runtime has room for 256 tasks that are to run; more go a longer way.
+/// See [`ANSWERS_PER_TURN_MIN`]; where several threads run the tasks. One of them has room for 256 that are to run, and the more
+/// there are, the more of them move to another thread, which costs more than it gains.
 pub(crate) const ANSWERS_PER_TURN_MAX: usize = 128;
+
+/// As [`ANSWERS_PER_TURN_MAX`], where one thread runs all tasks.
+pub(crate) const ANSWERS_PER_TURN_ALONE_MAX: usize = 512;
 
 /// See [`ANSWERS_PER_TURN_MIN`].
 pub(crate) const TURNS_PER_ROUND: usize = 4;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bowline_model::Epoch;
 use bowline_resp::Frame;
+use bowline_rt::task::workers;
 use bowline_rt::time::{now, sleep_until, suspended};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,7 +24,8 @@ use crate::error::Death;
 use crate::handshake::ServerInfo;
 use crate::intake::{Caller, Deliveries, Delivery, Intake};
 use crate::limits::{
-    ANSWERS_PER_TURN_MAX, ANSWERS_PER_TURN_MIN, READS_PER_TURN_MAX, SUSPENSION_MIN, TURNS_PER_ROUND,
+    ANSWERS_PER_TURN_ALONE_MAX, ANSWERS_PER_TURN_MAX, ANSWERS_PER_TURN_MIN, READS_PER_TURN_MAX,
+    SUSPENSION_MIN, TURNS_PER_ROUND,
 };
 use crate::metrics::Metrics;
 use crate::request::Pending;
@@ -59,6 +61,8 @@ pub(crate) struct Link<S> {
     has_yielded: bool,
     /// Answers that were read may be left to deliver.
     has_answers: bool,
+    /// Most that are delivered in one portion.
+    portion_max: usize,
     /// What was taken out of the intake; empty between turns, only its memory is kept.
     taken: (BytesMut, Vec<Pending<Caller>>),
     /// What callers are told; empty between turns, too.
@@ -86,6 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             needs_flush: false,
             has_yielded: false,
             has_answers: false,
+            portion_max: if workers() == 1 { ANSWERS_PER_TURN_ALONE_MAX } else { ANSWERS_PER_TURN_MAX },
             taken: (BytesMut::new(), Vec::new()),
             deliveries: Deliveries::default(),
             ready: None,
@@ -245,7 +250,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     /// were told and are likely to come back, they have their turn first.
     fn deliver(&mut self, context: &Context<'_>) {
         let now = now();
-        let portion = (self.core.owed() / TURNS_PER_ROUND).clamp(ANSWERS_PER_TURN_MIN, ANSWERS_PER_TURN_MAX);
+        let portion = (self.core.owed() / TURNS_PER_ROUND).clamp(ANSWERS_PER_TURN_MIN, self.portion_max);
         self.has_answers = false;
         while let Some(event) = self.core.poll_event(now) {
             match event {

@@ -40,6 +40,15 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     }
 }
 
+/// Threads that run the tasks of this runtime.
+///
+/// # Panics
+/// Outside a runtime.
+#[must_use]
+pub fn workers() -> usize {
+    tokio::runtime::Handle::current().metrics().num_workers()
+}
+
 /// Number of this process, for people. In the simulator all hosts share one process, and its number would not repeat: there
 /// it is always 1.
 #[must_use]
