@@ -1,8 +1,6 @@
 //! What stands before every operation (INV-SESS-AUTH): the signature is checked by the head alone, then the body is read
 //! under its bound, then its digest is compared. The nonce is consumed by the operation's own first step in the store.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::Request;
 #[cfg(feature = "unguarded")]
@@ -15,6 +13,7 @@ use http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::Settings;
+use super::clock::Birth;
 use super::limits::BODY_TIMEOUT;
 use super::problem::{Code, Problem};
 use super::store::Caller;
@@ -30,8 +29,8 @@ pub(super) struct Admitted {
 /// Whom to let in.
 #[derive(Debug)]
 pub(super) enum Guard {
-    /// Who signs with one of these keys.
-    Keys(Keys),
+    /// Who signs with one of these keys, and after the birth of the store, if it was born empty.
+    Keys(Keys, Option<Birth>),
     /// Everybody, into one namespace.
     #[cfg(feature = "unguarded")]
     Absent(Namespace),
@@ -41,7 +40,7 @@ impl Guard {
     /// By which the times of signatures are judged.
     pub fn policy(&self) -> Policy {
         match self {
-            Self::Keys(keys) => keys.policy(),
+            Self::Keys(keys, _) => keys.policy(),
             #[cfg(feature = "unguarded")]
             Self::Absent(_) => Policy::default(),
         }
@@ -56,9 +55,9 @@ impl Guard {
     ) -> Result<Admitted, Problem> {
         let (parts, body) = request.into_parts();
         match self {
-            Self::Keys(keys) => {
+            Self::Keys(keys, birth) => {
                 let verified = verify(keys, settings.tls, &parts)?;
-                may_be_new(&verified, settings.remembers_since)?;
+                may_be_new(&verified, birth.as_ref(), keys.policy())?;
                 tracing::Span::current()
                     .record("key_id", &*verified.key)
                     .record("namespace", verified.namespace.as_str());
@@ -94,9 +93,10 @@ fn verify(keys: &Keys, tls: bool, parts: &Parts) -> Result<Verified, Problem> {
 /// A store that was born empty cannot know the nonces of before. Signatures tell whole seconds: those of the second in which
 /// it was born are let in, or a client could not begin with its gateway. Both times are of the same clock. What was signed ahead of it
 /// before a restart is let in too: refusing that would be refusing everybody for the clock skew at every start.
-fn may_be_new(verified: &Verified, remembers_since: Option<Duration>) -> Result<(), Problem> {
-    let is_too_old = remembers_since.is_some_and(|since| verified.created.as_secs() < since.as_secs());
-    if is_too_old {
+fn may_be_new(verified: &Verified, birth: Option<&Birth>, policy: Policy) -> Result<(), Problem> {
+    let is_too_old =
+        |birth: &Birth| verified.created.as_secs() < birth.second(unix_time(), policy.clock_skew);
+    if birth.is_some_and(is_too_old) {
         return Err(Problem::unremembered());
     }
     Ok(())

@@ -95,6 +95,9 @@ pub const MARK_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// See [`MARK_PAUSE_MIN`].
 pub const MARK_PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// A mark that is ahead of a gateway's clock by so much is told of.
+pub const MARK_AHEAD_TOLD: Duration = Duration::from_secs(3);
+
 /// Shortest time between the end of writing all marks, which are 16,384 in a cluster, and its next beginning.
 pub const MARK_REST: Duration = Duration::from_secs(1);
 

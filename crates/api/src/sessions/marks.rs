@@ -2,14 +2,18 @@
 //! requests from before would be let in once more.
 //!
 //! A key of the store says since when: it goes with the nonces. The script that consumes a nonce looks at the key in the same
-//! atomic step, writes it anew if it is gone, and refuses what was signed before (`scripts/time.lua`, `scripts/prelude.lua`). What the
-//! service knows does not matter for that, and every gateway of a store sees the same.
+//! atomic step, and refuses what was signed before (`scripts/prelude.lua`). If the key is gone it does nothing at all: the gateway
+//! writes it anew (`scripts/mark.lua`), and every gateway of a store sees the same.
 //!
 //! When a request was signed is told by its signer's clock, and judged by the gateway's, which lets it be ahead by the clock skew of
-//! the policy. So a new mark is from now by the clock of the store or of the gateway, whichever is ahead; and if this gateway knows
-//! that there was a mark before, it is from behind all that this gateway let in, so that nothing passes once more which was signed
-//! ahead. To wait for the whole clock skew would be safer still against what other gateways let in, and would keep everybody out
-//! for half a minute whenever a store comes back empty.
+//! the policy. So a mark is a time of the gateway's clock; the store's has no part in it. A new mark says now; and if this gateway
+//! knows that there was one before, then behind all that this gateway has sent to the store, so that nothing passes once more which
+//! was signed ahead. What was sent counts, and not what was answered: the answer may go with the store. To wait for the whole
+//! clock skew would be safer still against what other gateways let in, and would keep everybody out for half a minute whenever a store
+//! comes back empty.
+//!
+//! A clock that was ahead for a while must not keep everybody out until then: no new mark is further ahead than an honest signature
+//! can be, and one that is further ahead than that by the clock of any other gateway makes no sense and is written anew.
 //!
 //! One server has one such key. In a cluster each part of the keys can be lost by itself, so every slot has one; so it is behind a
 //! proxy that divides the keys. Which of the two it is shows when the store, or the driver, refuses keys of several slots. The
@@ -22,8 +26,6 @@ use std::time::Duration;
 use bowline_identity::signature::Policy;
 use bowline_redis::{CallError, NotSent, RouteError, SLOTS, Slot};
 use tokio::sync::Notify;
-
-use super::clock::milliseconds;
 
 /// The key where there is one.
 const ONE: &str = "bowline:{session-nonces}";
@@ -57,10 +59,8 @@ pub(super) struct Marks {
     in_every_slot: AtomicBool,
     /// One bit for each slot: whether a mark was seen in it.
     seen: Vec<AtomicU64>,
-    /// When the newest request that was let in was signed, in unix s.
-    let_in: AtomicU64,
-    /// The latest instant that a mark was found to say.
-    newest: AtomicU64,
+    /// When the newest request that was sent to the store was signed, in unix s.
+    sent: AtomicU64,
     lost: Notify,
 }
 
@@ -73,26 +73,29 @@ impl Marks {
             policy,
             in_every_slot: AtomicBool::new(false),
             seen,
-            let_in: AtomicU64::new(0),
-            newest: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
             lost: Notify::new(),
         }
     }
 
-    /// What a script takes that asks `mark`: see `scripts/time.lua`.
-    pub fn arguments(&self, mark: &str, unix_now: Duration) -> [String; 3] {
-        let believed = self.policy.window_max + self.policy.clock_skew + WHOLE_SECOND;
-        let behind_all = match self.is_seen(mark) {
-            true => Duration::from_secs(self.let_in.load(Ordering::Relaxed)) + WHOLE_SECOND,
-            false => Duration::ZERO,
-        };
-        [unix_now, behind_all, believed].map(|time| milliseconds(time).to_string())
+    /// What `mark` says if it is made now.
+    pub fn new_one(&self, mark: &str, unix_now: Duration) -> Duration {
+        if !self.is_seen(mark) {
+            return unix_now;
+        }
+        let behind_all = Duration::from_secs(self.sent.load(Ordering::Relaxed)) + WHOLE_SECOND;
+        // Nothing later than that can have been let in, unless by a clock that was wrong.
+        behind_all.clamp(unix_now, unix_now + self.policy.clock_skew + WHOLE_SECOND)
     }
 
-    /// A request that was signed at `created`, as time since 1970, was let in: the store has its nonce, beside `mark`.
-    pub fn let_in(&self, mark: &str, created: Duration) {
-        self.is_there(mark);
-        self.let_in.fetch_max(created.as_secs(), Ordering::Relaxed);
+    /// The latest that a mark can say, if the clocks of gateways differ by no more than those of clients may.
+    pub fn latest(&self, unix_now: Duration) -> Duration {
+        unix_now + 2 * self.policy.clock_skew + WHOLE_SECOND
+    }
+
+    /// A request that was signed at `created`, as time since 1970, and may be let in, is about to be sent.
+    pub fn sending(&self, created: Duration) {
+        self.sent.fetch_max(created.as_secs(), Ordering::Relaxed);
     }
 
     /// `mark` is there. If it is not the next time, it was lost.
@@ -101,17 +104,9 @@ impl Marks {
         word.fetch_or(bit, Ordering::Relaxed);
     }
 
-    /// `mark` says `since`, in unix ms; nobody had to be refused to know it.
-    pub fn saw(&self, mark: &str, since: u64) {
-        self.is_there(mark);
-        self.newest.fetch_max(since, Ordering::Relaxed);
-    }
-
-    /// A request was refused because `mark` says `since`, in unix ms. If that is later than all that was known, the store has lost
-    /// something, and others of its marks may have gone with this one.
-    pub fn refused(&self, mark: &str, since: u64) {
-        self.is_there(mark);
-        if self.newest.fetch_max(since, Ordering::Relaxed) < since {
+    /// `mark` is not there. If it was, the store has lost something, and others of its marks may have gone with this one.
+    pub fn is_missing(&self, mark: &str) {
+        if self.is_seen(mark) {
             self.lost.notify_one();
         }
     }
@@ -201,30 +196,45 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_that_was_seen_begins_behind_all_that_was_let_in_when_it_is_made_again() {
+    fn a_mark_that_was_seen_begins_behind_all_that_was_sent_when_it_is_made_again() {
         let marks = Marks::new(Policy::default());
         marks.in_every_slot.store(true, Ordering::Relaxed);
         let (now, all) = (Duration::from_secs(1_000), marks.all());
-        for (mark, created) in all.iter().zip(1_020..) {
-            assert_eq!(marks.arguments(mark, now), ["1000000", "0", "331000"], "{mark}");
-            marks.let_in(mark, Duration::from_secs(created));
-            marks.let_in(mark, now);
-            let behind_all = ((created + 1) * 1_000).to_string();
-            assert_eq!(marks.arguments(mark, now), ["1000000", &behind_all, "331000"], "{mark}");
+        for mark in &all {
+            marks.sending(now);
+            assert_eq!(marks.new_one(mark, now), now, "it never was: {mark}");
+            marks.is_there(mark);
+            assert_eq!(marks.new_one(mark, now), now + WHOLE_SECOND, "{mark}");
         }
+        for ahead in (0..=30).rev() {
+            marks.sending(now + Duration::from_secs(ahead));
+            assert_eq!(marks.new_one(ONE, now), Duration::from_secs(1_031), "{ahead}");
+        }
+        assert_eq!(marks.new_one(ONE, 2 * now), 2 * now);
     }
 
-    /// Or whoever sends old requests would let all marks be written again with each of them.
     #[test]
-    fn only_a_mark_that_is_newer_than_all_tells_of_a_loss() {
+    fn a_clock_that_was_ahead_keeps_nobody_out_for_longer_than_the_clock_skew() {
+        let marks = Marks::new(Policy::default());
+        let now = Duration::from_secs(1_000);
+        marks.is_there(ONE);
+        marks.sending(now + Duration::from_secs(3_600));
+        let limit = now + Policy::default().clock_skew + WHOLE_SECOND;
+        assert_eq!(marks.new_one(ONE, now), limit);
+        // That of another gateway is believed as long as their clocks do not differ by more.
+        assert_eq!(marks.latest(now), limit + Policy::default().clock_skew);
+    }
+
+    #[test]
+    fn only_a_mark_that_was_there_can_be_lost() {
         let marks = Marks::new(Policy::default());
         let is_lost = || marks.lost().now_or_never().is_some();
-        marks.saw(ONE, 5);
-        marks.refused(ONE, 5);
-        marks.refused(ONE, 4);
+        marks.is_missing(ONE);
         assert!(!is_lost());
-        marks.refused(ONE, 6);
-        marks.refused(ONE, 6);
+        marks.is_there(ONE);
+        assert!(!is_lost());
+        marks.is_missing(ONE);
+        marks.is_missing(ONE);
         assert!(is_lost());
         assert!(!is_lost());
     }

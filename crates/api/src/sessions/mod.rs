@@ -53,6 +53,7 @@ use bytes::Bytes;
 use prometheus_client::registry::Registry;
 
 use self::answers::Answers;
+use self::clock::Birth;
 use self::description::description;
 use self::guard::Guard;
 use self::limits::{BULK_ANSWERS_BYTES_MAX, LIFETIME, STORE_DEADLINE, TTL, VALUE_BYTES};
@@ -111,7 +112,8 @@ impl Sessions {
     /// A service that keeps sessions behind `client` and lets in who signs with one of `keys`.
     #[must_use]
     pub fn new(client: Client, keys: Keys, settings: Settings) -> Self {
-        Self::guarded(client, Guard::Keys(keys), settings)
+        let birth = settings.remembers_since.map(Birth::new);
+        Self::guarded(client, Guard::Keys(keys, birth), settings)
     }
 
     /// The service as it would be without signatures, nonces and digests: whoever asks has `namespace`. It exists to measure

@@ -196,7 +196,7 @@ pub(super) struct Store {
     /// `None` if it is known otherwise since when the store remembers nonces.
     pub(super) marks: Option<Marks>,
     pub(super) scripts: Scripts,
-    ration: Ration,
+    pub(super) ration: Ration,
 }
 
 #[derive(Debug)]
@@ -228,7 +228,8 @@ impl Scripts {
             list: script!("room", "prelude", "list").idempotent(),
             forget: script!("prelude", "forget").idempotent(),
             admit: script!("room", "prelude", "admit").idempotent(),
-            mark: script!("mark").idempotent(),
+            // Not sent again by the driver: what it is to write is of the time when it is sent.
+            mark: script!("mark"),
         }
     }
 }
@@ -353,7 +354,7 @@ impl Store {
         match reply.word() {
             "late" => Err(Failure::NotExecuted("the store was too slow")),
             "replayed" => Err(Failure::Replayed),
-            "unremembered" => Err(Failure::Unremembered),
+            "unremembered" | "unmarked" => Err(Failure::Unremembered),
             _ => Ok(reply),
         }
     }
@@ -403,24 +404,35 @@ impl Store {
             return evaluate(None, &[]).await;
         };
         let with = async |mark: &str| {
-            let [gateway_now, behind_all, believed] = marks.arguments(mark, unix_time());
+            // Not after the answer, which may go with all that the store has.
+            marks.sending(nonce.created);
+            let latest = milliseconds(marks.latest(unix_time())).to_string();
             let created = nonce.created.as_secs().to_string();
-            let reply = evaluate(Some(mark), &[gateway_now, behind_all, believed, created]).await;
-            if let Ok(Some(reply)) = &reply {
-                match reply.word() {
-                    "late" => {}
-                    "unremembered" => marks.refused(mark, reply.number(2).unwrap_or_default()),
-                    "replayed" => marks.is_there(mark),
-                    _ => marks.let_in(mark, nonce.created),
+            evaluate(Some(mark), &[latest, created]).await
+        };
+        let mut mark = marks.beside(key);
+        let mut outcome = with(&mark).await;
+        if outcome.as_ref().is_err_and(|error| marks.has_to_be_beside(&mark, error)) {
+            mark = marks.beside(key);
+            outcome = with(&mark).await;
+        }
+        if matches!(&outcome, Ok(Some(reply)) if reply.word() == "unmarked") {
+            marks.is_missing(&mark);
+            self.mark_one(marks, &mark, caller.deadline.saturating_duration_since(now())).await;
+            outcome = with(&mark).await;
+        }
+        if let Ok(Some(reply)) = &outcome {
+            match reply.word() {
+                "late" | "unmarked" => {}
+                word => {
+                    marks.is_there(&mark);
+                    if word == "unremembered" {
+                        self.look_at(reply.number(2).unwrap_or_default());
+                    }
                 }
             }
-            reply
-        };
-        let mark = marks.beside(key);
-        match with(&mark).await {
-            Err(error) if marks.has_to_be_beside(&mark, &error) => with(&marks.beside(key)).await,
-            outcome => outcome,
         }
+        outcome
     }
 
     fn failure(&self, error: &CallError) -> Failure {

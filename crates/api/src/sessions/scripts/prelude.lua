@@ -5,14 +5,18 @@
 -- ARGV[1] latest store time in unix ms at which the script may be carried out
 -- ARGV[2] ms for which the nonce is remembered
 -- ARGV[3] who consumes it: the driver may send a reading script again, and that is no replay
--- The last of ARGV, with KEYS[3]: three about that key, see time.lua, and when the request was signed, in unix s
--- Reply   {"late" | "replayed" | what the script says, store time in unix ms, ...}, or {"unremembered", store time, since when}
+-- The last two of ARGV, with KEYS[3]: the latest that it may say, in unix ms, and when the request was signed, in unix s
+-- Reply   {"late" | "replayed" | "unmarked" | what the script says, store time in unix ms, ...}, or
+--         {"unremembered", store time, since when}
 if now > tonumber(ARGV[1]) then
   return { 'late', digits(now) }
 end
 -- Signatures tell whole seconds: those of the second in which it began are let in, or nobody could begin.
 if KEYS[3] then
-  local since = remembers_since(KEYS[3], #ARGV - 3)
+  local since = remembers_since(KEYS[3], ARGV[#ARGV - 1])
+  if not since then
+    return { 'unmarked', digits(now) }
+  end
   if tonumber(ARGV[#ARGV]) < math.floor(since / 1000) then
     return { 'unremembered', digits(now), digits(since) }
   end
