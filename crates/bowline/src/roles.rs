@@ -64,7 +64,7 @@ pub async fn server(flags: &ServerFlags, log: &LogFlags, origins: &Origins) -> R
     let files = plan.reload();
     let (flags, log, origins) = (flags.clone(), log.clone(), origins.clone());
     let shutdown = prepare(move || {
-        reload(&files, "tokens, certificates and signing keys are read again");
+        reload(&files, "tokens, certificates, signing keys and the store's password are read again");
         match flags.load(&log, &origins) {
             Ok(now) => name_restarts(changed_keys(&loaded.config, &now.config)),
             Err(failure) => tracing::error!("the configuration cannot be read again: {failure}"),

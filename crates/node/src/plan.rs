@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod server;
 pub mod store;
+mod store_link;
 mod tls;
 
 use std::fmt;
@@ -16,8 +17,9 @@ use crate::config::value::Secret;
 use crate::config::{Problem, ReadFile};
 
 pub use agent::{AgentAdminPlan, AgentPlan};
-pub use server::{ServerPlan, SessionsPlan, StoreLink, TcpPlan};
+pub use server::{ServerPlan, SessionsPlan, TcpPlan};
 pub use store::StorePlan;
+pub use store_link::StoreLink;
 pub(crate) use tls::text_with_causes;
 
 /// What a plan takes from the world beside the configuration.

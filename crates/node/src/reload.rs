@@ -1,10 +1,12 @@
-//! Reading certificates, tokens and keys again while a role runs, and how long what was read is valid.
+//! Reading certificates, tokens, keys and passwords again while a role runs, and how long what was read is valid.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bowline_identity::signature::Keys;
 use bowline_identity::tls::{Acceptor, Connector, Validity};
 use bowline_identity::token::TokenTable;
+use bowline_redis::CredentialFiles;
 
 use crate::plan::text_with_causes;
 
@@ -19,9 +21,12 @@ pub(crate) enum Part {
     Tokens(TokenTable),
     /// Keys that sign requests.
     Keys(Keys),
+    /// The password of the store. It is looked at every few seconds anyhow.
+    Password(Arc<CredentialFiles>),
 }
 
-/// Everything of a role that can be read again. Running connections are not touched; new ones use what was read last.
+/// Everything of a role that can be read again. Running connections are not touched,
+/// but for those to the store, which log in anew with another password; new ones use what was read last.
 #[derive(Debug, Clone)]
 pub struct Reload {
     parts: Vec<(&'static str, Part)>,
@@ -70,6 +75,13 @@ impl Part {
                 tracing::info!(name, before, now = keys.len(), "signing keys in force");
                 problem
             }
+            Self::Password(files) => match files.refresh() {
+                Ok(changed) => {
+                    tracing::info!(name, changed, "password in force");
+                    None
+                }
+                Err(error) => Some(error.to_string()),
+            },
         }
     }
 
@@ -77,7 +89,7 @@ impl Part {
         match self {
             Self::Acceptor(acceptor) => acceptor.validities(),
             Self::Connector(connector) => connector.validities(),
-            Self::Tokens(_) | Self::Keys(_) => Vec::new(),
+            Self::Tokens(_) | Self::Keys(_) | Self::Password(_) => Vec::new(),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::cluster::ReadFrom;
 use crate::credentials::{CredentialError, Credentials, Login};
 use crate::limits;
 use crate::topology::Topology;
-use crate::url::{self, ConfigError};
+use crate::url::{self, ConfigError, Parsed};
 
 /// Everything that a client needs to know. Its `Debug` and every error hide the passwords.
 #[derive(Debug, Clone)]
@@ -128,7 +128,27 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn from_url_with_tls(url: &str, connector: &Connector) -> Result<Self, ConfigError> {
-        let parsed = url::parse(url)?;
+        Self::from_parsed(url::parse(url)?, connector)
+    }
+
+    /// As [`Config::from_url_with_tls`], for a password that stands elsewhere: the URL may name a user without one, which is
+    /// returned, and must not hold a password. Whose credentials to use, say with [`Config::credentials`].
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn from_url_without_password(
+        url: &str,
+        connector: &Connector,
+    ) -> Result<(Self, Option<String>), ConfigError> {
+        let mut parsed = url::parse_incomplete(url)?;
+        if parsed.login.is_some() {
+            return Err(ConfigError::PasswordTwice);
+        }
+        let user = parsed.user.take();
+        Ok((Self::from_parsed(parsed, connector)?, user))
+    }
+
+    fn from_parsed(parsed: Parsed, connector: &Connector) -> Result<Self, ConfigError> {
         if parsed.is_tls && !connector.is_tls() {
             return Err(ConfigError::TlsSettings);
         }
@@ -179,6 +199,12 @@ impl Config {
         self
     }
 
+    /// The name of connections, if they have one.
+    #[must_use]
+    pub fn client_name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// What the client connects to.
     #[must_use]
     pub const fn topology(&self) -> &Topology {
@@ -226,6 +252,33 @@ mod tests {
         assert!(!format!("{config:?}").contains("hunter"));
         let wrong = Config::from_url("redis://hunter2@h").unwrap_err();
         assert!(!format!("{wrong:?} {wrong}").contains("hunter"));
+    }
+
+    #[test]
+    fn a_password_that_stands_elsewhere_leaves_the_user() {
+        let check = |url: &str, expected: Result<(&str, Option<&str>), ConfigError>| {
+            let read = Config::from_url_without_password(url, &Connector::Plain);
+            let read = read.map(|(config, user)| (config.address().to_owned(), user));
+            let expected = expected.map(|(address, user)| (address.to_owned(), user.map(str::to_owned)));
+            assert_eq!(read, expected, "{url}");
+        };
+        check("redis://h:1", Ok(("h:1", None)));
+        check("redis://g%40w@h:1/2", Ok(("h:1", Some("g@w"))));
+        check("redis://h:1?user=gw", Ok(("h:1", Some("gw"))));
+        check("unix://gw@/run/a@b.sock", Ok(("unix:/run/a@b.sock", Some("gw"))));
+        check(
+            "redis-sentinel://gw@h1/my?sentinel_password=p",
+            Ok(("my of the sentinels h1:26379", Some("gw"))),
+        );
+        check("valkey-cluster://gw@h1,h2", Ok(("the cluster of h1:6379,h2:6379", Some("gw"))));
+        for url in ["redis://gw:p@h", "redis://:p@h", "redis://h?password=p", "unix:///s?user=gw&pass=p"] {
+            check(url, Err(ConfigError::PasswordTwice));
+        }
+        for url in ["redis://@h", "redis://gw:@h", "redis-sentinel://h/my?sentinel_user=s"] {
+            check(url, Err(ConfigError::Credentials));
+        }
+        check("redis://a@h?user=b", Err(ConfigError::Twice));
+        check("rediss://a@h", Err(ConfigError::TlsSettings));
     }
 
     #[test]

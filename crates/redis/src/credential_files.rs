@@ -3,101 +3,165 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bowline_rt::task::{self, JoinHandle};
 use bowline_rt::time::sleep;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use crate::credentials::{CredentialError, CredentialProvider, Login, LoginFuture, Secret};
+use crate::credentials::{CredentialProvider, Login, LoginFuture, Secret};
 use crate::limits::{CREDENTIAL_FILE_BYTES_MAX, CREDENTIAL_FILES_INTERVAL};
 
-/// A password, and perhaps a user, in files that may change. They are read for each new connection, and again every
-/// [`CREDENTIAL_FILES_INTERVAL`]: when what they hold has changed, living connections learn of it. White space at the end of a
-/// file is not part of it.
+/// A password, and perhaps a user, in files that may change. They are read for each new connection, at
+/// [`CredentialFiles::refresh`], and, once there was a connection, every [`CREDENTIAL_FILES_INTERVAL`]: when what they hold has
+/// changed, living connections learn of it. White space at both ends of a file is not part of it. While a file cannot be read,
+/// or is empty, what it held before stays in use, and the log says so once.
 ///
 /// Write a file beside the old one and rename it, so that nobody reads half of it.
 #[derive(Debug)]
 pub struct CredentialFiles {
-    paths: Arc<Paths>,
-    version: watch::Receiver<u64>,
-    poll: JoinHandle<()>,
+    files: Arc<Files>,
+    poll: OnceLock<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Paths {
-    user: Option<PathBuf>,
+struct Files {
+    user: User,
     password: PathBuf,
+    held: Mutex<Held>,
+    /// Counts the changes.
+    version: watch::Sender<u64>,
+}
+
+/// Where the user comes from.
+#[derive(Debug)]
+enum User {
+    /// Always the same; `None` for `default`.
+    Fixed(Option<String>),
+    File(PathBuf),
+}
+
+/// What the files held when all could be read.
+#[derive(Debug)]
+struct Held {
+    login: Login,
+    /// Whether they could be read when they were looked at last.
+    is_readable: bool,
 }
 
 impl Drop for CredentialFiles {
     fn drop(&mut self) {
-        self.poll.abort();
+        self.poll.get().into_iter().for_each(JoinHandle::abort);
     }
 }
 
 impl CredentialFiles {
-    /// Reads the files for the first time and begins to look at them. Without a file for the user it is `default`.
+    /// Reads the password of `user` for the first time; without a name the user is `default`. It waits for the disk.
     ///
     /// # Errors
-    /// [`CredentialError`], which names the file: it cannot be read, is empty, too long, or not UTF-8.
+    /// One that names the file: it cannot be read, is empty, too long, or not UTF-8.
+    pub fn open(user: Option<String>, password: PathBuf) -> io::Result<Self> {
+        Self::read(User::Fixed(user), password)
+    }
+
+    /// The same with the user's name in a file too.
     ///
-    /// # Panics
-    /// Outside a runtime.
-    pub async fn open(user: Option<PathBuf>, password: PathBuf) -> Result<Self, CredentialError> {
-        let paths = Arc::new(Paths { user, password });
-        let login = paths.read().await?;
-        let (sender, version) = watch::channel(0);
-        let poll = task::spawn("store-credentials", poll(paths.clone(), login, sender));
-        Ok(Self { paths, version, poll })
+    /// # Errors
+    /// As [`CredentialFiles::open`].
+    pub fn open_both(user: PathBuf, password: PathBuf) -> io::Result<Self> {
+        Self::read(User::File(user), password)
+    }
+
+    fn read(user: User, password: PathBuf) -> io::Result<Self> {
+        let login = read_login(&user, &password)?;
+        let held = Mutex::new(Held { login, is_readable: true });
+        let files = Files { user, password, held, version: watch::Sender::new(0) };
+        Ok(Self { files: Arc::new(files), poll: OnceLock::new() })
+    }
+
+    /// Reads the files now, and waits for the disk. Returns whether they hold something else than before: then new connections
+    /// use it, and living ones log in anew.
+    ///
+    /// # Errors
+    /// One that names the file. What was held before stays in use.
+    pub fn refresh(&self) -> io::Result<bool> {
+        let found = read_login(&self.files.user, &self.files.password);
+        self.files.take(found).map_err(|kept| kept.error)
     }
 }
 
 impl CredentialProvider for CredentialFiles {
     fn login(&self) -> LoginFuture<'_> {
-        Box::pin(self.paths.read())
+        Box::pin(async {
+            self.poll.get_or_init(|| task::spawn("store-credentials", poll(self.files.clone())));
+            self.files.look().await;
+            Ok(self.files.lock().login.clone())
+        })
     }
 
     fn version(&self) -> Option<watch::Receiver<u64>> {
-        Some(self.version.clone())
+        Some(self.files.version.subscribe())
     }
 }
 
 /// Looks at the files for ever. The content is compared and not the time of the last change, which a mounted secret may keep.
-async fn poll(paths: Arc<Paths>, mut known: Login, version: watch::Sender<u64>) {
-    let mut is_readable = true;
+async fn poll(files: Arc<Files>) {
     loop {
         sleep(CREDENTIAL_FILES_INTERVAL).await;
-        match paths.read().await {
-            Ok(login) => {
-                is_readable = true;
-                if login != known {
-                    known = login;
-                    version.send_modify(|version| *version += 1);
-                }
-            }
-            // Living connections go on with what they have; new ones say so in their error.
-            Err(error) if is_readable => {
-                is_readable = false;
-                tracing::warn!(%error, "cannot look at the store's credentials");
-            }
-            Err(_) => {}
-        }
+        files.look().await;
     }
 }
 
-impl Paths {
-    async fn read(self: &Arc<Self>) -> Result<Login, CredentialError> {
-        let paths = self.clone();
-        task::blocking(move || {
-            let user = paths.user.as_deref().map(read).transpose()?;
-            let user = user.map(|user| user.reveal().to_owned());
-            Ok(Login { user, password: read(&paths.password)? })
-        })
-        .await
-        .map_err(|error: io::Error| CredentialError::new(error))
+/// Why the old login stays in use.
+struct Kept {
+    error: io::Error,
+    /// The files could be read before.
+    is_news: bool,
+}
+
+impl Files {
+    /// Reads the files, and tells of what has changed since they were read last.
+    async fn look(self: &Arc<Self>) {
+        let files = self.clone();
+        match self.take(task::blocking(move || read_login(&files.user, &files.password)).await) {
+            Ok(true) => tracing::info!("the credentials for the store have changed: connections log in anew"),
+            Err(Kept { error, is_news: true }) => {
+                tracing::warn!(%error, "cannot read the credentials for the store: the old ones stay in use");
+            }
+            Ok(false) | Err(_) => {}
+        }
     }
+
+    /// Whether it is something new.
+    fn take(&self, found: io::Result<Login>) -> Result<bool, Kept> {
+        let mut held = self.lock();
+        match found {
+            Ok(login) => {
+                held.is_readable = true;
+                let is_new = login != held.login;
+                if is_new {
+                    held.login = login;
+                    self.version.send_modify(|version| *version += 1);
+                }
+                Ok(is_new)
+            }
+            Err(error) => Err(Kept { error, is_news: std::mem::take(&mut held.is_readable) }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        // Nothing panics while it is held; even so each state of it would be a good one.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read_login(user: &User, password: &Path) -> io::Result<Login> {
+    let user = match user {
+        User::Fixed(user) => user.clone(),
+        User::File(path) => Some(read(path)?.reveal().to_owned()),
+    };
+    Ok(Login { user, password: read(password)? })
 }
 
 fn read(path: &Path) -> io::Result<Secret> {
@@ -113,7 +177,7 @@ fn read(path: &Path) -> io::Result<Secret> {
     if text.len() > CREDENTIAL_FILE_BYTES_MAX {
         return Err(invalid("it is longer than a user or password may be"));
     }
-    match text.trim_end() {
+    match text.trim() {
         "" => Err(invalid("it is empty")),
         text => Ok(Secret::new(text)),
     }
@@ -127,12 +191,12 @@ mod tests {
     async fn files_are_read_again_and_their_changes_told() {
         let folder = tempfile::tempdir().unwrap();
         let [user, password] = ["user", "password"].map(|name| folder.path().join(name));
-        let refused = CredentialFiles::open(Some(user.clone()), password.clone()).await.unwrap_err();
+        let refused = CredentialFiles::open_both(user.clone(), password.clone()).unwrap_err();
         assert!(refused.to_string().contains("user"), "{refused}");
 
         std::fs::write(&user, "u\n").unwrap();
-        std::fs::write(&password, "p 1\r\n").unwrap();
-        let files = CredentialFiles::open(Some(user), password.clone()).await.unwrap();
+        std::fs::write(&password, "\tp 1\r\n").unwrap();
+        let files = CredentialFiles::open_both(user, password.clone()).unwrap();
         assert_eq!(files.login().await.unwrap(), Login::user("u", "p 1"));
         let mut version = files.version().unwrap();
         assert_eq!(*version.borrow_and_update(), 0);
@@ -141,6 +205,41 @@ mod tests {
         std::fs::write(&password, "p2").unwrap();
         version.changed().await.unwrap();
         assert_eq!(files.login().await.unwrap(), Login::user("u", "p2"));
+    }
+
+    /// Outside a runtime too.
+    #[test]
+    fn a_refresh_tells_whether_they_have_changed_and_keeps_what_it_cannot_replace() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        std::fs::write(&path, "p1").unwrap();
+        let files = CredentialFiles::open(Some("gw".to_owned()), path.clone()).unwrap();
+        let version = files.version().unwrap();
+        let held = || files.files.lock().login.clone();
+        assert!(!files.refresh().unwrap());
+        std::fs::write(&path, "p2\n").unwrap();
+        assert!(files.refresh().unwrap() && version.has_changed().unwrap());
+        assert_eq!(held(), Login::user("gw", "p2"));
+
+        std::fs::write(&path, " \n").unwrap();
+        let error = files.refresh().unwrap_err().to_string();
+        assert!(error.contains("password: it is empty"), "{error}");
+        std::fs::remove_file(&path).unwrap();
+        assert!(files.refresh().unwrap_err().to_string().contains("password: "));
+        assert_eq!((held(), *version.borrow()), (Login::user("gw", "p2"), 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_cannot_be_read_leaves_new_connections_the_old_password() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        std::fs::write(&path, "p1").unwrap();
+        let files = CredentialFiles::open(None, path.clone()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(files.login().await.unwrap(), Login::password("p1"));
+        assert!(!files.files.lock().is_readable, "and the log has said so");
+        std::fs::write(&path, "p2").unwrap();
+        assert_eq!(files.login().await.unwrap(), Login::password("p2"));
     }
 
     #[test]

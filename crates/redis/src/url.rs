@@ -54,6 +54,9 @@ pub enum ConfigError {
     /// A user without password, or a broken `%` escape.
     #[error("a store's URL has user and password as user:password@ or :password@, with % escapes")]
     Credentials,
+    /// There is a password where none may be: it stands elsewhere.
+    #[error("the password stands in the URL and in a file or variable: keep one")]
+    PasswordTwice,
     /// The path is not the number of a database.
     #[error("the path of a store's URL is the number of a database, or empty")]
     Database,
@@ -86,6 +89,8 @@ pub(crate) struct Parsed {
     pub is_tls: bool,
     pub topology: Topology,
     pub login: Option<Login>,
+    /// A user without a password; never beside `login`.
+    pub user: Option<String>,
     pub sentinel_login: Option<Login>,
     pub database: u32,
     pub name: Option<String>,
@@ -101,6 +106,12 @@ enum Kind {
 
 /// Reads a URL.
 pub(crate) fn parse(url: &str) -> Result<Parsed, ConfigError> {
+    let parsed = parse_incomplete(url)?;
+    if parsed.user.is_some() { Err(ConfigError::Credentials) } else { Ok(parsed) }
+}
+
+/// Reads a URL that may name a user without a password.
+pub(crate) fn parse_incomplete(url: &str) -> Result<Parsed, ConfigError> {
     if url.len() > URL_BYTES_MAX {
         return Err(ConfigError::Length);
     }
@@ -113,7 +124,7 @@ pub(crate) fn parse(url: &str) -> Result<Parsed, ConfigError> {
     let parameters = Parameters::parse(query)?;
     let (authority, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
     let (login, hosts) = match authority.rsplit_once('@') {
-        Some((login, hosts)) => (Some(parse_login(login)?), hosts),
+        Some((login, hosts)) => (Some(Said::parse(login)?), hosts),
         None => (None, authority),
     };
     let (topology, database) = match kind {
@@ -135,12 +146,18 @@ pub(crate) fn parse(url: &str) -> Result<Parsed, ConfigError> {
     if kind == Kind::Cluster && database != 0 {
         return Err(ConfigError::ClusterDatabase);
     }
-    let sentinel_login = pair(parameters.sentinel_user, parameters.sentinel_password)?;
-    if sentinel_login.is_some() && kind != Kind::Sentinel {
-        return Err(ConfigError::Query);
-    }
-    let login = once(login, pair(parameters.user, parameters.password)?)?;
-    Ok(Parsed { is_tls, topology, login, sentinel_login, database, name: parameters.name })
+    let sentinel_login = match Said::new(parameters.sentinel_user, parameters.sentinel_password)? {
+        Some(_) if kind != Kind::Sentinel => return Err(ConfigError::Query),
+        Some(Said::User(_)) => return Err(ConfigError::Credentials),
+        Some(Said::Login(login)) => Some(login),
+        None => None,
+    };
+    let (login, user) = match once(login, Said::new(parameters.user, parameters.password)?)? {
+        Some(Said::Login(login)) => (Some(login), None),
+        Some(Said::User(user)) => (None, Some(user)),
+        None => (None, None),
+    };
+    Ok(Parsed { is_tls, topology, login, user, sentinel_login, database, name: parameters.name })
 }
 
 /// Reads where a URL leads and whether under TLS, whatever it says of logins and databases.
@@ -206,22 +223,33 @@ fn parse_service(text: &str) -> Result<String, ConfigError> {
     unescape(text).filter(is_name).ok_or(ConfigError::Service)
 }
 
-fn parse_login(text: &str) -> Result<Login, ConfigError> {
-    let (user, password) = text.split_once(':').ok_or(ConfigError::Credentials)?;
-    let user = unescape(user).ok_or(ConfigError::Credentials)?;
-    let password = unescape(password).ok_or(ConfigError::Credentials)?;
-    pair((!user.is_empty()).then_some(user), Some(password))?.ok_or(ConfigError::Credentials)
+/// What is said of a login.
+enum Said {
+    Login(Login),
+    /// The user, and no password.
+    User(String),
 }
 
-/// A password, perhaps with a user; nothing without both.
-fn pair(user: Option<String>, password: Option<String>) -> Result<Option<Login>, ConfigError> {
-    match (user, password) {
-        (None, None) => Ok(None),
-        (user, Some(password)) if !password.is_empty() => {
-            let user = user.filter(|user| !user.is_empty());
-            Ok(Some(Login { user, password: Secret::new(password) }))
+impl Said {
+    /// Reads what stands before the hosts.
+    fn parse(text: &str) -> Result<Self, ConfigError> {
+        let (user, password) =
+            text.split_once(':').map_or((text, None), |(user, password)| (user, Some(password)));
+        let unescape = |text| unescape(text).ok_or(ConfigError::Credentials);
+        let password = password.map(unescape).transpose()?;
+        Self::new(Some(unescape(user)?), password)?.ok_or(ConfigError::Credentials)
+    }
+
+    fn new(user: Option<String>, password: Option<String>) -> Result<Option<Self>, ConfigError> {
+        match (user, password) {
+            (None, None) => Ok(None),
+            (user, Some(password)) if !password.is_empty() => {
+                let user = user.filter(|user| !user.is_empty());
+                Ok(Some(Self::Login(Login { user, password: Secret::new(password) })))
+            }
+            (Some(user), None) if !user.is_empty() => Ok(Some(Self::User(user))),
+            _ => Err(ConfigError::Credentials),
         }
-        _ => Err(ConfigError::Credentials),
     }
 }
 

@@ -44,7 +44,7 @@ async fn users_and_passwords_change_under_a_living_connection_and_between_two() 
     put(&user, "one\n");
     put(&password, "first\n");
 
-    let files = CredentialFiles::open(Some(user.clone()), password.clone()).await.unwrap();
+    let files = CredentialFiles::open_both(user.clone(), password.clone()).unwrap();
     let config = Config::from_url(&format!("unix://{}", socket.display())).unwrap();
     let client = Client::start(config.credentials(Credentials::Provider(Arc::new(files))).name("subject"));
     assert_eq!(get(&client).await, Ok(Frame::Null));

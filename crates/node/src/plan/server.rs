@@ -1,7 +1,6 @@
 //! What a gateway runs from.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use bowline_entry::Destination;
@@ -14,12 +13,12 @@ use bowline_identity::token::TokenTable;
 use bowline_model::{GatewayId, ZoneName};
 use bowline_tunnel::AgentAuthentication;
 
+use super::store_link::StoreLink;
 use super::tls::{acceptor, as_client, connector, credential, pem, signing_keys, token_table};
-use super::{Edge, Port, name_of_host, secret};
+use super::{Edge, Port, name_of_host};
 use crate::config::rules::{self, client_port_has_tls, http_tls};
 use crate::config::server::{AdminConfig, LimitsConfig, RegistryConfig, TcpConfig};
-use crate::config::tls::ClientTlsFiles;
-use crate::config::value::{Secret, is_loopback};
+use crate::config::value::is_loopback;
 use crate::config::{Problem, ServerConfig};
 use crate::reload::{Part, Reload};
 
@@ -92,22 +91,6 @@ pub struct TcpPlan {
     pub destination: Destination,
 }
 
-/// A store outside of this process.
-#[derive(Debug, Clone)]
-pub struct StoreLink {
-    /// Where it is, and how to log in.
-    pub config: bowline_redis::Config,
-    connector: Connector,
-}
-
-impl StoreLink {
-    /// A store that is reached without TLS.
-    #[must_use]
-    pub fn plain(config: bowline_redis::Config) -> Self {
-        Self { config, connector: Connector::Plain }
-    }
-}
-
 impl ServerPlan {
     /// Judges `config` and reads the files that it names.
     ///
@@ -148,7 +131,7 @@ impl ServerPlan {
             tcp: tcp_ports(config)?,
             limits: config.limits.clone(),
             registry: config.registry.clone(),
-            store: store_link(config, edge)?,
+            store: StoreLink::new(config, edge)?,
             warnings,
             memory: None,
         })
@@ -174,7 +157,7 @@ impl ServerPlan {
             parts.push(("sessions.keys_file", Part::Keys(sessions.keys.clone())));
         }
         parts.extend(self.tcp.iter().map(|tcp| ("tcp", Part::Acceptor(tcp.port.acceptor.clone()))));
-        parts.extend(self.store.iter().map(|store| ("store", Part::Connector(store.connector.clone()))));
+        parts.extend(self.store.iter().flat_map(StoreLink::parts));
         Reload::new(parts)
     }
 }
@@ -321,56 +304,6 @@ fn tcp_ports(config: &ServerConfig) -> Result<Vec<TcpPlan>, Problem> {
     config.tcp.iter().map(plan).collect()
 }
 
-fn store_link(config: &ServerConfig, edge: &Edge<'_>) -> Result<Option<StoreLink>, Problem> {
-    let Some(url) = &config.store.url else { return Ok(None) };
-    let password = secret("store.password_file", config.store.password_file.as_ref(), edge)?;
-    let url = match password {
-        Some(password) => with_password(url, &password)?,
-        None => url.clone(),
-    };
-    let connector = match &config.store.ca {
-        Some(ca) => connector("store.ca", &store_files(config, ca))?,
-        None => Connector::Plain,
-    };
-    let parsed = bowline_redis::Config::from_url_with_tls(url.reveal(), &connector).map_err(|error| {
-        let advice = match error {
-            bowline_redis::ConfigError::TlsSettings => {
-                "name the authority of its certificate in store.ca (--store-ca)"
-            }
-            _ => "write redis://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE], or rediss:// for TLS",
-        };
-        Problem::new("store.url", error.to_string(), advice)
-    })?;
-    Ok(Some(StoreLink { config: parsed, connector }))
-}
-
-/// What a gateway shows to a store that asks for a certificate: that of `[store]`, else its own, if the store is of the
-/// authority that signed it. A stranger's store would refuse it.
-fn store_files(config: &ServerConfig, ca: &Path) -> ClientTlsFiles {
-    let of_store = config.store.certificate.as_ref().zip(config.store.key.as_ref());
-    let own = config.tls.as_ref().filter(|files| files.ca.as_deref() == Some(ca));
-    let own = own.map(|files| (&files.certificate, &files.key));
-    let (certificate, key) = of_store.or(own).unzip();
-    ClientTlsFiles { ca: ca.to_owned(), certificate: certificate.cloned(), key: key.cloned() }
-}
-
-/// Puts `password` into `url`, escaped.
-fn with_password(url: &Secret, password: &Secret) -> Result<Secret, Problem> {
-    let problem = |text: &str| Problem::new("store.url", text, "");
-    let (scheme, rest) = url
-        .reveal()
-        .split_once("://")
-        .ok_or_else(|| problem("a store's URL begins with redis:// or rediss://"))?;
-    let (user, host) = rest.rsplit_once('@').unwrap_or(("", rest));
-    if user.contains(':') {
-        return Err(problem(
-            "the password stands in the URL and in a file or BOWLINE_STORE_PASSWORD: keep one",
-        ));
-    }
-    let escaped: String = password.reveal().bytes().map(|byte| format!("%{byte:02x}")).collect();
-    Ok(Secret::new(format!("{scheme}://{user}:{escaped}@{host}")))
-}
-
 #[cfg(test)]
 #[path = "server_tests.rs"]
-mod tests;
+pub(super) mod tests;

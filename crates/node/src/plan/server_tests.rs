@@ -10,7 +10,7 @@ use super::*;
 use crate::config::Loaded;
 
 /// A folder with an authority, a certificate, a token table and a password.
-fn folder() -> tempfile::TempDir {
+pub(in crate::plan) fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
     let authority = Authority::create("test", 10).expect("an authority");
@@ -26,7 +26,7 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-fn plan(folder: &Path, text: &str) -> Result<ServerPlan, String> {
+pub(in crate::plan) fn plan(folder: &Path, text: &str) -> Result<ServerPlan, String> {
     let loaded =
         Loaded::<ServerConfig>::parse(&folder.join("gw.toml"), text).map_err(|error| error.to_string())?;
     let read = |path: &Path| std::fs::read(path);
@@ -34,7 +34,7 @@ fn plan(folder: &Path, text: &str) -> Result<ServerPlan, String> {
     ServerPlan::new(&loaded.config, &edge).map_err(|problems| loaded.locate(problems).to_string())
 }
 
-const TLS: &str = "[tls]\ncertificate = 'g.crt'\nkey = 'g.key'\nca = 'ca.crt'\n";
+pub(in crate::plan) const TLS: &str = "[tls]\ncertificate = 'g.crt'\nkey = 'g.key'\nca = 'ca.crt'\n";
 
 #[test]
 fn the_defaults_make_an_open_gateway_on_loopback() {
@@ -97,27 +97,6 @@ fn a_tokens_file_of_the_admin_port_counts_on_loopback_too() {
 }
 
 #[test]
-fn a_gateway_shows_its_own_certificate_to_the_store_unless_another_is_named() {
-    let folder = folder();
-    let check = |store: &str, tls: &str, expected: Option<&str>| {
-        let text = format!("[store]\nurl = 'rediss://h'\nca = 'ca.crt'\n{store}{tls}");
-        plan(folder.path(), &text).expect("a plan");
-        let loaded = Loaded::<ServerConfig>::parse(&folder.path().join("gw.toml"), &text).expect("right");
-        let ca = loaded.config.store.ca.as_deref().expect("named above");
-        let files = store_files(&loaded.config, ca);
-        assert_eq!(files.certificate, expected.map(|name| folder.path().join(name)), "{text}");
-        assert_eq!(files.certificate.is_some(), files.key.is_some());
-    };
-    check("", "", None);
-    check("", TLS, Some("g.crt"));
-    std::fs::copy(folder.path().join("ca.crt"), folder.path().join("other.crt")).expect("copied");
-    check("", &TLS.replace("ca.crt", "other.crt"), None);
-    std::fs::copy(folder.path().join("g.crt"), folder.path().join("s.crt")).expect("copied");
-    check("certificate = 's.crt'\nkey = 'g.key'\n", TLS, Some("s.crt"));
-    check("certificate = 's.crt'\nkey = 'g.key'\n", "", Some("s.crt"));
-}
-
-#[test]
 fn files_that_do_not_fit_are_named() {
     let folder = folder();
     let check = |text: &str, parts: &[&str]| {
@@ -127,24 +106,4 @@ fn files_that_do_not_fit_are_named() {
     check("tokens_file = 'none.toml'\n", &["gw.toml:1: tokens_file", "none.toml", "No such file"]);
     check("tokens_file = 'empty.toml'\n", &["has no token", "bowline token new"]);
     check("[tls]\ncertificate = 'g.key'\nkey = 'g.key'\n", &["gw.toml:1: tls", "g.key", "no certificate"]);
-    check("[store]\nurl = 'http://h'\n", &["gw.toml:2: store.url", "redis://"]);
-    check("[store]\nurl = 'rediss://h'\n", &["store.ca"]);
-    check("[store]\nurl = 'redis://:a@localhost'\npassword_file = 'password'\n", &["keep one"]);
-    check(
-        "[store]\nurl = 'redis://u@h'\npassword_file = 'password'\n",
-        &["gw.toml:2: store.url", "rediss://"],
-    );
-}
-
-#[test]
-fn a_password_comes_from_its_file_and_is_not_shown() {
-    let folder = folder();
-    let plan = plan(folder.path(), "[store]\nurl = 'redis://[::1]:1'\npassword_file = 'password'\n")
-        .expect("a plan");
-    let store = plan.store.as_ref().expect("a store");
-    assert_eq!(store.config.address(), "[::1]:1");
-    assert!(!format!("{plan:?}").contains("p@ss"));
-    let url =
-        with_password(&Secret::new("redis://u@h:1/2".into()), &Secret::new("a:b".into())).expect("a URL");
-    assert_eq!(url.reveal(), "redis://u:%61%3a%62@h:1/2");
 }
