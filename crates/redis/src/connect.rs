@@ -56,7 +56,7 @@ impl<D: Dial> Connect<D> {
         let made = tokio::select! {
             biased;
             made = self.introduce(&address, predecessor) => made,
-            death = self.target.left(&address) => Err(ConnectError::Died { address: address.to_string(), death }),
+            death = self.target.left(&address) => Err(ConnectError::died(&address, &self.config.connector, death)),
         };
         if made.is_err() {
             self.target.failed(&address);
@@ -94,7 +94,7 @@ impl<D: Dial> Connect<D> {
                 Some(HandshakeError { step, reason, .. }) => {
                     ConnectError::Refused { address: name(), step, reason }
                 }
-                None => ConnectError::Died { address: name(), death },
+                None => ConnectError::died(address, &config.connector, death),
             }),
         }
     }

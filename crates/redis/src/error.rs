@@ -4,11 +4,13 @@
 use std::io;
 use std::time::Duration;
 
+use bowline_identity::tls::Connector;
 use bowline_resp::ProtocolError;
 
 use crate::cluster::RouteError;
 use crate::credentials::CredentialError;
 use crate::sentinel::SearchError;
+use crate::topology::Address;
 
 /// A call that brought no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +61,7 @@ pub enum NotSent {
     #[error("too many calls wait for the store")]
     Overloaded,
     /// There was no connection until the deadline.
-    #[error("no connection to the store within {waited:?}: {}", last_error.as_deref().unwrap_or("still connecting"))]
+    #[error("no connection to the store within {:?}: {}", rounded(.waited), last_error.as_deref().unwrap_or("still connecting"))]
     Down {
         /// How long the call waited.
         waited: Duration,
@@ -67,7 +69,7 @@ pub enum NotSent {
         last_error: Option<String>,
     },
     /// There was a connection, but too much was in flight on it until the deadline.
-    #[error("the connection to the store was full for {waited:?}")]
+    #[error("the connection to the store was full for {:?}", rounded(.waited))]
     Full {
         /// How long the call waited.
         waited: Duration,
@@ -85,6 +87,12 @@ pub enum NotSent {
     /// The client was stopped.
     #[error("the client was stopped")]
     Stopped,
+}
+
+/// A time as people want to read it: to the millisecond.
+pub(crate) fn rounded(time: &Duration) -> Duration {
+    let rounded = Duration::new(time.as_secs(), time.subsec_millis() * 1_000_000);
+    if rounded.is_zero() { *time } else { rounded }
 }
 
 /// Why the fate of a command is not known.
@@ -243,8 +251,14 @@ pub(crate) enum ConnectError {
     Timeout { address: String, limit: Duration },
     #[error("{address} refused the handshake at {step}: {reason}")]
     Refused { address: String, step: &'static str, reason: String },
-    #[error("the connection to {address} broke during the handshake: {death}")]
-    Died { address: String, death: Death },
+    #[error("the connection to {address} broke during the handshake: {death}{hint}")]
+    Died { address: String, death: Death, hint: &'static str },
+    /// With TLS 1.3 the server judges the client's certificate when the client already takes the handshake for finished.
+    #[error(
+        "{address} wants a client certificate, or refused the one that it was shown: name one that it trusts, with its key \
+         (of a gateway: store.certificate and store.key)"
+    )]
+    Certificate { address: String },
     #[error("{address} refused the user or the password: {reason}")]
     Login { address: String, reason: String },
     #[error(transparent)]
@@ -254,8 +268,76 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
+    /// A connection to `address`, made with `connector`, that broke before it was one.
+    pub fn died(address: &Address, connector: &Connector, death: Death) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, PermissionDenied};
+        let is_plain = matches!(address, Address::Host(_)) && !connector.is_tls();
+        let address = address.to_string();
+        match death {
+            Death::Read(PermissionDenied) | Death::Write(PermissionDenied) if connector.is_tls() => {
+                Self::Certificate { address }
+            }
+            Death::Closed | Death::Read(ConnectionReset) | Death::Write(ConnectionReset | BrokenPipe)
+                if is_plain =>
+            {
+                Self::Died {
+                    address,
+                    death,
+                    hint: "; if it is a port for TLS, write rediss in place of redis",
+                }
+            }
+            _ => Self::Died { address, death, hint: "" },
+        }
+    }
+
     /// Whether it will last until there are other credentials.
     pub(crate) const fn is_about_login(&self) -> bool {
         matches!(self, Self::Login { .. } | Self::Credentials(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_identity::ca::Authority;
+    use bowline_identity::tls::{ClientSettings, Pem};
+
+    use super::*;
+
+    #[test]
+    fn times_are_told_to_the_millisecond() {
+        let down = |waited| NotSent::Down { waited, last_error: None }.to_string();
+        assert_eq!(
+            down(Duration::from_micros(2_000_381)),
+            "no connection to the store within 2s: still connecting"
+        );
+        let full = NotSent::Full { waited: Duration::from_micros(150_999) };
+        assert_eq!(full.to_string(), "the connection to the store was full for 150ms");
+        assert_eq!(rounded(&Duration::from_micros(7)), Duration::from_micros(7));
+    }
+
+    #[test]
+    fn a_connection_that_breaks_in_the_handshake_names_the_likely_cause() {
+        let certificate = Authority::create("test", 1).unwrap().certificate().to_owned();
+        let authority = Pem::Text { name: "test".to_owned(), text: certificate.into() };
+        let settings = ClientSettings { authority, credential: None, server_name: None, alpn: Vec::new() };
+        let tls = Connector::tls(settings).unwrap();
+        let host = Address::Host("h:1".to_owned());
+        let text = |address: &Address, connector: &Connector, death| {
+            ConnectError::died(address, connector, death).to_string()
+        };
+        let refused = text(&host, &tls, Death::Read(io::ErrorKind::PermissionDenied));
+        assert!(refused.starts_with("h:1 wants a client certificate, or refused the one"), "{refused}");
+        assert_eq!(text(&host, &tls, Death::Write(io::ErrorKind::PermissionDenied)), refused);
+        for death in [Death::Closed, Death::Read(io::ErrorKind::ConnectionReset)] {
+            let broken = text(&host, &Connector::Plain, death);
+            assert!(
+                broken.ends_with("; if it is a port for TLS, write rediss in place of redis"),
+                "{broken}"
+            );
+            assert!(text(&host, &tls, death).ends_with(&death.to_string()));
+            assert!(
+                text(&Address::Unix("/s".into()), &Connector::Plain, death).ends_with(&death.to_string())
+            );
+        }
     }
 }

@@ -300,6 +300,11 @@ fn the_session_service_is_judged_where_it_is_on() {
     );
     check_server("[sessions]\nttl = '2h'\nlifetime = '1h'\n", &["sessions.ttl"], 0);
     check_server("[sessions]\nttl = '999ms'\n", &["sessions.ttl"], 0);
-    check_server("[sessions]\nlifetime = '500ms'\n", &["sessions.lifetime", "sessions.ttl"], 0);
+    check_server("[sessions]\nlifetime = '500ms'\n", &["sessions.lifetime"], 0);
+    check_server("[sessions]\nlifetime = '20m'\n", &[], 0);
+    let ttl = |text: &str| parse::<ServerConfig>(text).sessions.ttl().to_string();
+    assert_eq!(ttl(""), "30m");
+    assert_eq!(ttl("[sessions]\nlifetime = '20m'\n"), "20m");
+    assert_eq!(ttl("[sessions]\nlifetime = '20m'\nttl = '5m'\n"), "5m");
     check_server("[sessions]\nmemory_bytes = 1000\n", &["sessions.memory_bytes"], 0);
 }

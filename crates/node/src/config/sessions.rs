@@ -25,8 +25,8 @@ pub struct SessionsConfig {
     pub insecure_plaintext: bool,
     /// Largest value of a session.
     pub value_bytes: usize,
-    /// Idle time after which a session is over, unless a request says otherwise.
-    pub ttl: HumanDuration,
+    /// Idle time after which a session is over, unless a request says otherwise; see [`SessionsConfig::ttl`].
+    pub ttl: Option<HumanDuration>,
     /// Longest life of a session.
     pub lifetime: HumanDuration,
     /// Connections at once.
@@ -43,10 +43,18 @@ impl Default for SessionsConfig {
             tls: None,
             insecure_plaintext: false,
             value_bytes: sessions::VALUE_BYTES,
-            ttl: HumanDuration(sessions::TTL),
+            ttl: None,
             lifetime: HumanDuration(sessions::LIFETIME),
             connections: sessions::CONNECTIONS,
             memory_bytes: SESSIONS_MEMORY_BYTES,
         }
+    }
+}
+
+impl SessionsConfig {
+    /// Idle time after which a session is over: by default 30 minutes, or its whole life if that is shorter.
+    #[must_use]
+    pub fn ttl(&self) -> HumanDuration {
+        self.ttl.unwrap_or(HumanDuration(sessions::TTL).min(self.lifetime))
     }
 }

@@ -251,7 +251,7 @@ fn sessions(config: &ServerConfig) -> Result<Option<SessionsPlan>, Problem> {
     let port = client_port(config, "sessions".to_owned(), sessions.listen, has_tls, &[ALPN_HTTP1])?;
     let settings = bowline_api::sessions::Settings {
         value_bytes_max: sessions.value_bytes,
-        ttl: sessions.ttl.0,
+        ttl: sessions.ttl().0,
         lifetime_max: sessions.lifetime.0,
         tls: port.acceptor.is_tls(),
         ..bowline_api::sessions::Settings::default()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::cluster::key::Slot;
+use crate::error::rounded;
 use crate::keys::Unclear;
 
 /// Why a command has no place to go to in a cluster. It was not sent.
@@ -37,7 +38,7 @@ pub enum RouteError {
     )]
     NoKey,
     /// No node is known to serve the slot.
-    #[error("no node of the cluster was known to serve slot {} within {waited:?}", slot.number())]
+    #[error("no node of the cluster was known to serve slot {} within {:?}", slot.number(), rounded(.waited))]
     NoOwner {
         /// The slot.
         slot: Slot,
@@ -46,7 +47,8 @@ pub enum RouteError {
     },
     /// No node could be asked how the slots are laid out.
     #[error(
-        "no node of the cluster told how its slots are laid out within {waited:?}: {}",
+        "no node of the cluster told how its slots are laid out within {:?}: {}",
+        rounded(.waited),
         last_error.as_deref().unwrap_or("still asking")
     )]
     NoLayout {

@@ -30,7 +30,9 @@ pub(crate) enum AskError {
     Closed,
     #[error("{0}")]
     Credentials(String),
-    #[error("it answered: {0}")]
+    #[error("it refused the login: {}{}", .0, hint_of(.0))]
+    Login(String),
+    #[error("it answered: {}{}", .0, hint_of(.0))]
     Refused(String),
     #[error("it does not know the service")]
     UnknownService,
@@ -38,6 +40,16 @@ pub(crate) enum AskError {
     Itself,
     #[error("{0}")]
     Nonsense(&'static str),
+}
+
+/// What the text of an error says about logins is easily taken for the servers'.
+fn hint_of(error: &str) -> &'static str {
+    let is_about_login = ["NOAUTH", "WRONGPASS", "NOPERM"].iter().any(|code| error.starts_with(code));
+    if is_about_login {
+        " (sentinels have a login of their own: ?sentinel_user=…&sentinel_password=… in the URL)"
+    } else {
+        ""
+    }
 }
 
 /// Reads the answer to `SENTINEL GET-MASTER-ADDR-BY-NAME`.
@@ -218,6 +230,17 @@ mod tests {
         let refused = AskError::Refused("NOPERM".to_owned());
         assert_eq!(replicas(Frame::error("NOPERM")), Err(refused));
         assert!(matches!(replicas(Frame::Integer(1)), Err(AskError::Nonsense(_))));
+    }
+
+    #[test]
+    fn a_refused_login_names_the_place_of_the_sentinels_own() {
+        let hint = "(sentinels have a login of their own: ?sentinel_user=…&sentinel_password=… in the URL)";
+        assert_eq!(
+            refused(b"NOAUTH Authentication required.").to_string(),
+            format!("it answered: NOAUTH Authentication required. {hint}")
+        );
+        assert!(AskError::Login("WRONGPASS no".to_owned()).to_string().ends_with(hint));
+        assert_eq!(refused(b"ERR no").to_string(), "it answered: ERR no");
     }
 
     #[test]

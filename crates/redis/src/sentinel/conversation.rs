@@ -135,10 +135,7 @@ impl Conversation {
             None => self.ask(&["AUTH", secret]).await?,
         };
         match frame {
-            Frame::Error(text) => Err(AskError::Credentials(format!(
-                "it refused the login: {}",
-                without_secret(&text, Some(login))
-            ))),
+            Frame::Error(text) => Err(AskError::Login(without_secret(&text, Some(login)))),
             Frame::Simple(_) => Ok(()),
             _ => Err(AskError::Nonsense("it did not answer the login")),
         }

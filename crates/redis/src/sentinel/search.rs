@@ -17,8 +17,8 @@ pub(crate) struct Search {
     newest: Option<u64>,
     /// The newest of the answers that are older.
     older: Option<Found>,
+    /// As many as there are sentinels at most.
     failures: Vec<(String, AskError)>,
-    failed_in_all: usize,
 }
 
 /// The end of a search.
@@ -42,7 +42,7 @@ impl Search {
     /// A search among `sentinels`, in this order.
     pub fn new(sentinels: &[String], newest: Option<u64>) -> Self {
         let to_ask = sentinels.iter().cloned().collect();
-        Self { to_ask, newest, older: None, failures: Vec::new(), failed_in_all: 0 }
+        Self { to_ask, newest, older: None, failures: Vec::new() }
     }
 
     /// Whom to ask next; if there is nobody left, see [`Search::finish`].
@@ -70,12 +70,7 @@ impl Search {
                     self.older = Some(found);
                 }
             }
-            Err(error) => {
-                self.failed_in_all += 1;
-                if self.failures.len() < SEARCH_FAILURES_SHOWN_MAX {
-                    self.failures.push((sentinel, error));
-                }
-            }
+            Err(error) => self.failures.push((sentinel, error)),
         }
         None
     }
@@ -84,12 +79,15 @@ impl Search {
     ///
     /// # Errors
     /// Nobody knew.
-    pub fn finish(self) -> Result<Found, SearchError> {
+    pub fn finish(mut self) -> Result<Found, SearchError> {
+        // In whatever order they were asked: the same failure again has the same text, and is logged once.
+        self.failures.sort_by(|(one, _), (other, _)| one.cmp(other));
         self.older.ok_or_else(|| {
-            let reasons = self.failures.iter().map(|(sentinel, error)| format!("{sentinel}: {error}"));
+            let shown = self.failures.iter().take(SEARCH_FAILURES_SHOWN_MAX);
+            let reasons = shown.map(|(sentinel, error)| format!("{sentinel}: {error}"));
             let mut reasons = reasons.collect::<Vec<_>>().join("; ");
-            if self.failed_in_all > self.failures.len() {
-                reasons.push_str(&format!("; and {} more", self.failed_in_all - self.failures.len()));
+            if let Some(more @ 1..) = self.failures.len().checked_sub(SEARCH_FAILURES_SHOWN_MAX) {
+                reasons.push_str(&format!("; and {more} more"));
             }
             SearchError { reasons }
         })
@@ -155,9 +153,18 @@ mod tests {
             Err("s1: it answered too late; s2: it names itself as the primary"),
             2,
         );
+        let text = |order: [&str; 2]| {
+            let mut search = Search::new(&[], None);
+            for sentinel in order {
+                search.take(sentinel.to_owned(), Err(AskError::Late));
+            }
+            search.finish().unwrap_err()
+        };
+        assert_eq!(text(["s1", "s2"]), text(["s2", "s1"]), "the order in which they are asked turns");
         let many: Vec<_> = (0..SEARCH_FAILURES_SHOWN_MAX + 2).map(|_| Err(AskError::Closed)).collect();
-        let named =
-            (1..=SEARCH_FAILURES_SHOWN_MAX).map(|number| format!("s{number}: it closed the connection; "));
-        check(None, &many, Err(&format!("{}and 2 more", named.collect::<String>())), many.len());
+        let named = ["s1", "s10", "s2", "s3", "s4", "s5", "s6", "s7"];
+        assert_eq!(named.len(), SEARCH_FAILURES_SHOWN_MAX);
+        let named = named.map(|name| format!("{name}: it closed the connection; "));
+        check(None, &many, Err(&format!("{}and 2 more", named.concat())), many.len());
     }
 }

@@ -126,7 +126,7 @@ impl<D: Dial> Feed<D> {
         let made = tokio::select! {
             biased;
             made = self.introduce(&address, place) => made,
-            death = target.left(&address) => Err(ConnectError::Died { address: address.to_string(), death }),
+            death = target.left(&address) => Err(ConnectError::died(&address, &self.config.connector, death)),
         };
         if made.is_err() {
             target.failed(&address);
@@ -157,7 +157,7 @@ impl<D: Dial> Feed<D> {
                 Some(HandshakeError { step, reason, .. }) => {
                     ConnectError::Refused { address: name(), step, reason }
                 }
-                None => ConnectError::Died { address: name(), death },
+                None => ConnectError::died(address, &config.connector, death),
             }),
         }
     }

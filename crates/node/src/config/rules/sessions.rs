@@ -12,7 +12,9 @@ pub(super) fn check(config: &ServerConfig, verdict: &mut Verdict) {
     verdict.check_range("sessions.value_bytes", sessions.value_bytes, VALUE_BYTES_MAX);
     verdict.check_range("sessions.connections", sessions.connections, LIMIT_MAX);
     verdict.check_duration("sessions.lifetime", sessions.lifetime, TTL_MIN, LIFETIME_MAX);
-    verdict.check_duration("sessions.ttl", sessions.ttl, TTL_MIN, sessions.lifetime.0.max(TTL_MIN));
+    if let Some(ttl) = sessions.ttl {
+        verdict.check_duration("sessions.ttl", ttl, TTL_MIN, sessions.lifetime.0.max(TTL_MIN));
+    }
     if sessions.memory_bytes < SESSIONS_MEMORY_BYTES_MIN {
         let text = format!("{} is too little", sessions.memory_bytes);
         verdict.problem(
