@@ -44,6 +44,48 @@ fn success_is_zero_and_goes_to_standard_output() {
     }
 }
 
+/// Without a terminal a line of help has 100 columns.
+#[test]
+fn help_is_not_ragged() {
+    let folder = folder();
+    for command in [
+        &["dev"][..],
+        &["server"],
+        &["agent"],
+        &["store"],
+        &["forward"],
+        &["status"],
+        &["sign"],
+        &["sign-key"],
+        &["sign-key", "new"],
+        &["token", "new"],
+        &["ca", "issue"],
+    ] {
+        let output = run(folder.path(), &[command, &["--help"]].concat(), &[]);
+        let text = String::from_utf8(output.stdout).expect("a text");
+        // A longer line of the source is wrapped, and what follows it stands alone.
+        let examples = text.split_once("Examples:\n").map_or("", |(_, examples)| examples);
+        let is_rest =
+            |line: &&str| (1..40).contains(&line.len()) && !line.starts_with(' ') && !line.ends_with('.');
+        assert_eq!(examples.lines().find(is_rest), None, "{command:?}\n{examples}");
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    }
+}
+
+#[test]
+fn the_certificate_for_the_store_has_flags_and_variables() {
+    let folder = folder();
+    let server = ["server", "--store", "rediss://127.0.0.1:1", "--store-ca", "ca.crt"];
+    let with = |more: &[&'static str]| [&server[..], more].concat();
+    let alone = "--store-certificate: store.certificate";
+    check(folder.path(), &with(&["--store-certificate", "c.crt"]), &[], 2, alone);
+    let variable = [("BOWLINE_STORE_CERTIFICATE", "c.crt")];
+    check(folder.path(), &with(&[]), &variable, 2, "BOWLINE_STORE_CERTIFICATE: store.certificate");
+    check(folder.path(), &with(&["--store-key", "c.key"]), &[], 2, "store.key");
+    // Both are read where the authority is.
+    check(folder.path(), &with(&["--store-key", "c.key"]), &variable, 2, "ca.crt");
+}
+
 #[test]
 fn wrong_usage_is_two_and_says_where() {
     let folder = folder();

@@ -22,7 +22,8 @@ Examples:
   bowline dev
   bowline dev --port-base 9000     http 9000, sessions 9005, admin 9010, agents 9020, peers 9021
 
-For development only: everything listens on loopback, without TLS and without tokens, and the registry is in memory.")]
+For development only: everything listens on loopback, without TLS and without tokens, and the
+registry is in memory.")]
 pub struct DevFlags {
     /// Move all ports: http at BASE, sessions at BASE+5, admin at BASE+10, agents at BASE+20, peers at BASE+21
     #[arg(long, env = "BOWLINE_DEV_PORT_BASE", value_name = "BASE", default_value_t = 7080,
@@ -52,10 +53,12 @@ Examples:
   bowline server
   bowline server --name gw-1 --store redis://127.0.0.1:7120
   bowline server --config /etc/bowline/server.toml --http-listen 127.0.0.1:8000
+  bowline server --store rediss://gw@redis.example.com:6379 --store-password-file store.password \\
+      --store-ca ca.crt --store-certificate gw-1.crt --store-key gw-1.key
   bowline config print-default server > server.toml
 
-SIGTERM or SIGINT drains; a second one ends at once. SIGHUP reads tokens, certificates and signing keys again.
-BOWLINE_STORE_PASSWORD may hold the password of the store.")]
+SIGTERM or SIGINT drains; a second one ends at once. SIGHUP reads tokens, certificates, signing
+keys and the store's password again. BOWLINE_STORE_PASSWORD may hold the password of the store.")]
 pub struct ServerFlags {
     /// Configuration file; see `bowline config print-default server`
     #[arg(short, long, env = "BOWLINE_CONFIG", value_name = "FILE")]
@@ -96,17 +99,27 @@ pub struct ServerFlags {
     /// Entry for raw TCP; may be repeated
     #[arg(long, env = "BOWLINE_TCP", value_name = "IP:PORT=SERVICE[.AGENT]", value_delimiter = ',', value_parser = parse_tcp)]
     pub tcp: Vec<TcpConfig>,
-    /// Store: redis://HOST:PORT, redis-sentinel://HOST:PORT,HOST:PORT/SERVICE, redis-cluster://HOST:PORT,HOST:PORT, or
-    /// with rediss for TLS; a password is safer in a file or variable, for others see command lines
-    /// [default: embedded in this process]
+    /// Store: redis://[USER@]HOST:PORT, redis-sentinel://[USER@]HOST:PORT,HOST:PORT/SERVICE,
+    /// redis-cluster://[USER@]HOST:PORT,HOST:PORT, or these with rediss for TLS, or
+    /// unix://[USER@]/PATH; valkey means the same as redis. A password on the command line is
+    /// visible to other users: use a file or BOWLINE_STORE_PASSWORD; that of sentinels
+    /// (?sentinel_user=USER&sentinel_password=PASSWORD) can only stand in the URL: use
+    /// BOWLINE_STORE or the configuration file [default: embedded in this process]
     #[arg(long, env = "BOWLINE_STORE", value_name = "URL", hide_env_values = true, value_parser = secret)]
     pub store: Option<Secret>,
-    /// File with the password of the store
+    /// File with the password of the store; read again when it changes and on SIGHUP
     #[arg(long, env = "BOWLINE_STORE_PASSWORD_FILE", value_name = "FILE")]
     pub store_password_file: Option<PathBuf>,
     /// Authority that signed the store's certificate
     #[arg(long, env = "BOWLINE_STORE_CA", value_name = "FILE")]
     pub store_ca: Option<PathBuf>,
+    /// Certificate to show to a store that asks for one [default: that of --tls-certificate, if
+    /// --tls-ca is --store-ca]
+    #[arg(long, env = "BOWLINE_STORE_CERTIFICATE", value_name = "FILE")]
+    pub store_certificate: Option<PathBuf>,
+    /// Private key of that certificate
+    #[arg(long, env = "BOWLINE_STORE_KEY", value_name = "FILE")]
+    pub store_key: Option<PathBuf>,
     /// How long an entry of this gateway in the store outlives its last renewal, such as 30s
     #[arg(long, env = "BOWLINE_REGISTRY_TTL", value_name = "DURATION")]
     pub registry_ttl: Option<HumanDuration>,
@@ -145,8 +158,8 @@ pub struct TlsFlags {
 #[command(after_help = "\
 Examples:
   bowline agent --name edge-1 --join 127.0.0.1:7100 --service web=127.0.0.1:8080
-  bowline agent --name edge-1 --join gw-1.example.com:7100,gw-2.example.com:7100 --ca ca.crt --token-file edge-1.token \\
-      --service web=127.0.0.1:8080 --service db=127.0.0.1:5432
+  bowline agent --name edge-1 --join gw-1.example.com:7100,gw-2.example.com:7100 --ca ca.crt \\
+      --token-file edge-1.token --service web=127.0.0.1:8080 --service db=127.0.0.1:5432
   bowline config print-default agent > agent.toml
 
 SIGTERM or SIGINT drains; a second one ends at once. SIGHUP reads services and certificates again.
@@ -197,9 +210,11 @@ pub struct AgentFlags {
 Examples:
   bowline store
   bowline store --listen 127.0.0.1:6379
-  bowline store --listen 0.0.0.0:7120 --password-file store.password --tls-certificate store.crt --tls-key store.key
+  bowline store --listen 0.0.0.0:7120 --password-file store.password \\
+      --tls-certificate store.crt --tls-key store.key
 
-SIGTERM or SIGINT ends it. SIGHUP reads the certificate again. BOWLINE_STORE_PASSWORD may hold the password.")]
+SIGTERM or SIGINT ends it. SIGHUP reads the certificate again. BOWLINE_STORE_PASSWORD may hold the
+password.")]
 pub struct StoreFlags {
     /// Configuration file; see `bowline config print-default store`
     #[arg(short, long, env = "BOWLINE_CONFIG", value_name = "FILE")]
@@ -292,6 +307,12 @@ impl ServerFlags {
         });
         l.set("registry.ttl", origins.of("--registry-ttl"), self.registry_ttl, |c| &mut c.registry.ttl);
         l.set("store.ca", origins.of("--store-ca"), self.store_ca.clone().map(Some), |c| &mut c.store.ca);
+        let certificate = self.store_certificate.clone().map(Some);
+        l.set("store.certificate", origins.of("--store-certificate"), certificate, |c| {
+            &mut c.store.certificate
+        });
+        let key = self.store_key.clone().map(Some);
+        l.set("store.key", origins.of("--store-key"), key, |c| &mut c.store.key);
         overlay_tls(&self.tls, l, |c| &mut c.tls)?;
         overlay_log(log, l, |c| &mut c.log);
         Ok(loaded)

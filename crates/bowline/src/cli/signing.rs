@@ -19,8 +19,9 @@ Examples:
       https://gw.example.com:7085/v1/user-sessions/42 | curl --cacert ca.crt --config -
   curl -H @<(bowline sign --key orders.key --output headers URL) URL
 
-A signature is good for one request, within the time of --valid-for; sign again for the next. Give every header that
-changes what the request means by -H here, not to curl. `bowline sign-key new` makes a key.")]
+A signature is good for one request, within the time of --valid-for; sign again for the next. Give
+every header that changes what the request means by -H here, not to curl. `bowline sign-key new`
+makes a key.")]
 pub struct SignFlags {
     /// File with the signing key
     #[arg(short, long, env = "BOWLINE_SIGNING_KEY", value_name = "FILE")]
@@ -31,7 +32,7 @@ pub struct SignFlags {
     /// Body of the request
     #[arg(short, long, value_name = "TEXT", conflicts_with = "data_file")]
     pub data: Option<String>,
-    /// File with the body of the request; - is standard input
+    /// File with the body of the request; - is standard input, which must be a text
     #[arg(long, value_name = "FILE")]
     pub data_file: Option<PathBuf>,
     /// Header of the request; may be repeated
@@ -84,10 +85,11 @@ pub enum SignKeyCommand {
 Examples:
   bowline sign-key new --id orders-1 --namespace orders --append signing-keys.toml
   bowline sign-key new --id orders-2 --namespace orders --file /etc/orders/signing.key
-  bowline sign-key new --id legacy-1 --namespace orders --algorithm hmac-sha256 --append signing-keys.toml
+  bowline sign-key new --id legacy-1 --namespace orders --algorithm hmac-sha256 \\
+      --append signing-keys.toml
 
-To rotate, add a key with another id, send SIGHUP to the gateways, let those who sign change to it, remove the old one and
-send SIGHUP again.")]
+To rotate, add a key with another id, send SIGHUP to the gateways, let those who sign change to it,
+remove the old one and send SIGHUP again.")]
     New(NewSignKeyFlags),
 }
 

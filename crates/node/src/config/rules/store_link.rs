@@ -18,8 +18,8 @@ pub(super) fn check(config: &ServerConfig, verdict: &mut Verdict) {
     let files = [("ca", &store.ca), ("certificate", &store.certificate), ("key", &store.key)];
     for (name, _) in files.iter().filter(|(_, file)| file.is_some()) {
         let key = format!("store.{name}");
-        let text = "this is for rediss://, and store.url is redis://, which has no TLS";
-        verdict.problem(key, text, format!("write rediss:// in store.url (--store), or remove store.{name}"));
+        let text = "this is for TLS, and store.url has none";
+        verdict.problem(key, text, format!("write a rediss:// URL (--store), or remove store.{name}"));
     }
     let Some(address) = &link.elsewhere else { return };
     if store.insecure_plaintext || config.insecure_plaintext {
