@@ -10,6 +10,7 @@
 //!
 //! No signals and no printing here: a token stops it, and its addresses can be asked for.
 
+mod eviction;
 mod sessions;
 mod status;
 

@@ -9,6 +9,7 @@ use bowline_rt::time::unix_time;
 use prometheus_client::registry::Registry as Metrics;
 use tokio_util::sync::CancellationToken;
 
+use super::eviction;
 use crate::limits::SESSIONS_GRACE;
 use crate::listen::Bound;
 use crate::plan::{ServerPlan, SessionsPlan};
@@ -19,8 +20,8 @@ pub(super) struct Service {
     sessions: Sessions,
     client: Client,
     embedded: Option<Embedded>,
-    /// Lets the store note since when it remembers nonces. Dropping it ends that.
-    marking: JoinSet<()>,
+    /// Lets the store note since when it remembers nonces, and looks whether it forgets any. Dropping it ends that.
+    watching: JoinSet<()>,
 }
 
 impl Service {
@@ -38,13 +39,14 @@ impl Service {
         let remembers_since = embedded.is_some().then(unix_time);
         let settings = Settings { remembers_since, ..sessions.settings.clone() };
         let service = Sessions::new(client.clone(), sessions.keys.clone(), settings);
-        let mut marking = JoinSet::new();
-        // An embedded store has no marks.
+        let mut watching = JoinSet::new();
+        // An embedded store has no marks, and evicts nothing.
         if embedded.is_none() {
             let marks = service.clone();
-            marking.spawn(async move { marks.keep_marked().await });
+            watching.spawn(async move { marks.keep_marked().await });
+            watching.spawn(eviction::watch(client.clone()));
         }
-        Ok(Self { sessions: service, client, embedded, marking })
+        Ok(Self { sessions: service, client, embedded, watching })
     }
 
     /// Adds its counters, and those of its connection to the store.
@@ -83,8 +85,8 @@ impl Service {
 
     /// Ends its embedded store after everything that uses it.
     pub async fn stop(self) {
-        let Self { sessions, client, embedded, mut marking } = self;
-        marking.shutdown().await;
+        let Self { sessions, client, embedded, mut watching } = self;
+        watching.shutdown().await;
         let connection = client.connection();
         drop((sessions, client));
         if let Some(embedded) = embedded {
