@@ -112,10 +112,41 @@ impl Settings {
 }
 
 impl Config {
-    /// Reads a URL without TLS: `redis://[[user]:password@]host[:port][/database]`, `unix:///path`,
-    /// `redis-sentinel://host:port,…/service`, `redis-cluster://host:port,…`; `valkey` may stand for `redis`. Texts may hold `%`
-    /// escapes. Instead of in their places, database and login may stand behind a `?`: `db`, `user`, `password`; so may
-    /// `client_name`, and for sentinels `sentinel_user` and `sentinel_password`.
+    /// Reads a URL without TLS.
+    ///
+    /// | form | what it leads to |
+    /// |---|---|
+    /// | `redis://[[user]:password@]host[:port][/database]` | one server; the port is 6379 unless named |
+    /// | `unix://[[user]:password@]/path` | one server of this machine, by its socket |
+    /// | `redis-sentinel://[[user]:password@]host[:port],…/service[/database]` | the primary that sentinels name; their port is 26379 unless named |
+    /// | `redis-cluster://[[user]:password@]host[:port],…` | a cluster, by any of its nodes |
+    ///
+    /// - `rediss`, `rediss-sentinel` and `rediss-cluster` are the same with TLS ([`Config::from_url_with_tls`]). `valkey` and
+    ///   `valkeys` mean `redis` and `rediss` everywhere; `+` may stand for the `-`, and `redis-unix` or `redis+unix` for `unix`.
+    /// - A host is a name, an IPv4 address, or an IPv6 address in brackets. All texts may hold `%` escapes, and must where a
+    ///   password has one of `@:/?#%`.
+    /// - The login in front of the hosts is that of the servers, also behind sentinels and in a cluster, also of `unix://`.
+    /// - Behind a `?`, joined by `&`, each at most once and not beside its place in front: `db`; `user` or `username`; `password`
+    ///   or `pass`; and `client_name`, the name of connections in `CLIENT LIST` ([`Config::name`]).
+    /// - Sentinels that want a login have it there too: `sentinel_user` or `sentinel_username`, and `sentinel_password`. They
+    ///   never see the login of the servers.
+    ///
+    /// ```
+    /// use bowline_redis::Config;
+    ///
+    /// for url in [
+    ///     "redis://127.0.0.1",
+    ///     "valkey://gw:secret@[::1]:7000/2",
+    ///     "redis://h?user=gw&password=p%26q&db=2&client_name=worker",
+    ///     "unix://gw:secret@/run/redis/redis.sock?db=1",
+    ///     "redis+unix:///run/redis/redis.sock",
+    ///     "redis-sentinel://gw:secret@s1,s2:26380/mymaster/1?sentinel_password=other",
+    ///     "valkey+cluster://:secret@n1:7000,n2:7000",
+    /// ] {
+    ///     Config::from_url(url)?;
+    /// }
+    /// # Ok::<(), bowline_redis::ConfigError>(())
+    /// ```
     ///
     /// # Errors
     /// [`ConfigError`]; for `rediss://` see [`Config::from_url_with_tls`].
@@ -124,6 +155,7 @@ impl Config {
     }
 
     /// As [`Config::from_url`], and with `connector` for `rediss://`, `rediss-sentinel://` (for the sentinels too) and so on.
+    /// What a connector is made of is in [`tls`](crate::tls).
     ///
     /// # Errors
     /// [`ConfigError`].

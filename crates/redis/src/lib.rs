@@ -30,7 +30,7 @@
 //! | outcome | meaning | again? |
 //! |---|---|---|
 //! | `Ok` | the server's answer | |
-//! | [`NotSent`] | not executed, and never will be: refused here, no connection, no room | always |
+//! | [`NotSent`] | not executed, and never will be: refused here, no connection, no room | always; after [`NotSent::Refused`], [`NotSent::TooLarge`] and [`NotSent::Route`] it fares no better |
 //! | [`Unknown`] | may have been executed, may be executed yet: the deadline passed or the connection was lost | only what may run twice |
 //! | [`ServerError`] | the server's error. [`CallError::had_no_effect`] tells those by which it declined to run it now | as it says |
 //! | [`ConversionError`] | answered, with something else than was asked for; only through `query` ([`QueryError`]) | |
@@ -67,7 +67,8 @@
 //! primary that sentinels name, followed through failovers; a cluster, whose redirects are followed ([`Topology`],
 //! [`Slot`]). Of the latter two the replicas may be read from ([`ReadFrom`]); keys all over a cluster are for
 //! [`Client::over_slots`]. `rediss://` is TLS, with a certificate of one's own where the server wants one
-//! ([`Config::from_url_with_tls`]). Credentials may change while connected ([`CredentialProvider`], [`CredentialFiles`]).
+//! ([`Config::from_url_with_tls`], [`tls`]). Credentials may change while connected ([`CredentialProvider`], and for files
+//! [`CredentialFiles`] with [`Config::from_url_without_password`]).
 //!
 //! # Which connection
 //! - The shared one, for nearly everything: concurrent callers share its writes and reads (pipelining needs nothing).
@@ -78,9 +79,14 @@
 //!   changed.
 //!
 //! # What is refused, and why
-//! What would change the shared connection for everybody else is not sent ([`NotSent::Refused`] says why): `SUBSCRIBE` and its
-//! kin, whose replies are not answers; `MULTI`, `WATCH`; `SELECT`, `AUTH`, `HELLO`, `RESET`, `QUIT`, `MONITOR`, `CLIENT REPLY`,
-//! `CLIENT TRACKING`; commands that block. The URL names user and database.
+//! What would change the connection for everybody behind it is not sent ([`NotSent::Refused`] says why):
+//! - Nowhere: `SUBSCRIBE` and its kin, whose replies are not answers (there is [`Subscriber`]); `AUTH`, `HELLO`, `RESET`, `QUIT`,
+//!   `MONITOR`, `SYNC`, `PSYNC`, `REPLCONF`, `CLIENT REPLY`, `CLIENT TRACKING`, `CLIENT CACHING`, `SCRIPT DEBUG`; and `MULTI`, `EXEC`,
+//!   `DISCARD`, for which there is [`Transaction`], on a [`Dedicated`] connection too.
+//! - Not on the shared connection, but on a dedicated one: `SELECT`, `ASKING`, `READONLY`, `READWRITE`, `WATCH`, `UNWATCH`, and
+//!   commands that block. (A transaction may hold the last of these, which do not block there.)
+//!
+//! The URL names user and database.
 //!
 //! # A lost connection
 //! is made anew for ever, with growing pauses of random length. A server that owes an answer and is silent for
@@ -158,6 +164,12 @@ mod url;
 mod watched;
 
 pub use bowline_resp::{Frame, Protocol};
+
+/// What [`Config::from_url_with_tls`] takes: whom to trust, and which certificate to show to a server that asks for one. The
+/// example `tls` uses all of it.
+pub mod tls {
+    pub use bowline_identity::tls::{ClientSettings, Connector, Credential, Pem, TlsConnector, TlsError};
+}
 
 pub use batch::{Answers, Batch, Transaction};
 pub use cache::CacheSettings;

@@ -1,16 +1,5 @@
 //! URLs that say where a store is and as whom to speak to it.
-//!
-//! | form | target |
-//! |---|---|
-//! | `redis://[[user]:password@]host[:port][/database]` | one server |
-//! | `unix://[[user]:password@]/path` | one server on this machine |
-//! | `redis-sentinel://[[user]:password@]host[:port],…/service[/database]` | the primary that sentinels name |
-//! | `redis-cluster://[[user]:password@]host[:port],…` | a cluster |
-//!
-//! `rediss` in place of `redis` asks for TLS; `valkey` and `valkeys` mean the same as `redis` and `rediss`. `+` may stand for the
-//! `-`, and `redis+unix` for `unix`. All texts may hold `%` escapes. Parameters, each at most once: `db`, `user` or
-//! `username`, `password` or `pass`, `client_name`, and for sentinels that want credentials of their own `sentinel_user` or
-//! `sentinel_username` and `sentinel_password`.
+//! Their forms are listed at [`Config::from_url`](crate::Config::from_url).
 //!
 //! Nothing of a URL is ever repeated in an error, because all of it may be a password that was written wrongly.
 
@@ -36,7 +25,7 @@ pub enum ConfigError {
     #[error("a store's URL has at most {URL_BYTES_MAX} bytes")]
     Length,
     /// TLS is wanted, and nobody said whom to trust.
-    #[error("rediss:// needs TLS settings: which authorities to trust")]
+    #[error("rediss:// needs TLS settings, which say whom to trust: see Config::from_url_with_tls")]
     TlsSettings,
     /// There is no host, or the port is not a number from 1 to 65535.
     #[error("a store's URL needs a host, and its port is a number from 1 to 65535")]
@@ -51,7 +40,7 @@ pub enum ConfigError {
         "a unix:// URL needs an absolute path of at most {SOCKET_PATH_BYTES_MAX} bytes, as in unix:///run/redis.sock"
     )]
     SocketPath,
-    /// A user without password, or a broken `%` escape.
+    /// A user without password (for which there is `Config::from_url_without_password`), or a broken `%` escape.
     #[error("a store's URL has user and password as user:password@ or :password@, with % escapes")]
     Credentials,
     /// There is a password where none may be: it stands elsewhere.

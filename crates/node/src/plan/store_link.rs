@@ -79,8 +79,15 @@ fn without_password(url: &Secret, connector: &Connector) -> Result<(Config, Opti
 /// What to do about a URL that is not one. It repeats nothing of it, because all of it may be a password.
 fn problem(url: &Secret, error: ConfigError) -> Problem {
     let scheme = url.reveal().split_once("://").map_or("", |(scheme, _)| scheme);
+    if error == ConfigError::TlsSettings {
+        let text = "for TLS it must be known whom to trust";
+        return Problem::new(
+            "store.url",
+            text,
+            "name the authority of its certificate in store.ca (--store-ca)",
+        );
+    }
     let advice = match error {
-        ConfigError::TlsSettings => "name the authority of its certificate in store.ca (--store-ca)",
         // Other kinds of URL name several hosts.
         ConfigError::Address if scheme.contains(['-', '+']) => "",
         ConfigError::Scheme | ConfigError::Address => {
