@@ -99,12 +99,12 @@ pub struct ServerFlags {
     /// Entry for raw TCP; may be repeated
     #[arg(long, env = "BOWLINE_TCP", value_name = "IP:PORT=SERVICE[.AGENT]", value_delimiter = ',', value_parser = parse_tcp)]
     pub tcp: Vec<TcpConfig>,
-    /// Store: redis://[USER@]HOST:PORT, redis-sentinel://[USER@]HOST:PORT,HOST:PORT/SERVICE,
-    /// redis-cluster://[USER@]HOST:PORT,HOST:PORT, or these with rediss for TLS, or
-    /// unix://[USER@]/PATH; valkey means the same as redis. A password on the command line is
-    /// visible to other users: use a file or BOWLINE_STORE_PASSWORD; that of sentinels
-    /// (?sentinel_user=USER&sentinel_password=PASSWORD) can only stand in the URL: use
-    /// BOWLINE_STORE or the configuration file [default: embedded in this process]
+    /// Store: redis://HOST:PORT, redis-sentinel://HOST:PORT,HOST:PORT/SERVICE,
+    /// redis-cluster://HOST:PORT,HOST:PORT, these with rediss for TLS, or unix:///PATH; valkey means
+    /// the same as redis, and USER@ in front of the hosts names a user. A password on the command
+    /// line is visible to other users: use a file or BOWLINE_STORE_PASSWORD. That of sentinels
+    /// (?sentinel_user=USER&sentinel_password=PASSWORD) stands in the URL: use BOWLINE_STORE or the
+    /// configuration file [default: embedded in this process]
     #[arg(long, env = "BOWLINE_STORE", value_name = "URL", hide_env_values = true, value_parser = secret)]
     pub store: Option<Secret>,
     /// File with the password of the store; read again when it changes and on SIGHUP
