@@ -277,7 +277,10 @@ impl ConnectError {
             Death::Read(PermissionDenied) | Death::Write(PermissionDenied) if connector.is_tls() => {
                 Self::Certificate { address }
             }
-            Death::Closed | Death::Read(ConnectionReset) | Death::Write(ConnectionReset | BrokenPipe)
+            Death::Closed
+            | Death::Protocol(_)
+            | Death::Read(ConnectionReset)
+            | Death::Write(ConnectionReset | BrokenPipe)
                 if is_plain =>
             {
                 Self::Died {

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowline_redis::tls::Connector;
 use bowline_redis::{CallError, Client, Command, Config, Connection, CredentialFiles, Credentials, Frame};
 use bowline_rt::time::timeout;
 
@@ -70,6 +71,37 @@ async fn users_and_passwords_change_under_a_living_connection_and_between_two() 
     until(&client, |connection| matches!(connection, Connection::Up { .. })).await;
     assert_eq!(get(&client).await, Ok(Frame::Null));
     assert!(is_known_as("one").await);
+}
+
+#[tokio::test]
+async fn the_password_of_the_user_in_the_url_is_replaced_without_a_failure() {
+    let directory = tempfile::tempdir().unwrap();
+    let [socket, password] = ["s", "password"].map(|name| directory.path().join(name));
+    let server =
+        Server::start(directory.path(), &["--save", "", "--unixsocket", socket.to_str().unwrap()]).await;
+    let set = async |rule: &str| assert_eq!(server.cli(&["ACL", "SETUSER", "gw", rule]).await, "OK");
+    for rule in ["on", "~*", "+@all", ">first"] {
+        set(rule).await;
+    }
+    put(&password, "first\n");
+    let url = format!("unix://gw@{}", socket.display());
+    let (config, user) = Config::from_url_without_password(&url, &Connector::Plain).unwrap();
+    let files = Arc::new(CredentialFiles::open(user, password.clone()).unwrap());
+    let client = Client::start(config.credentials(Credentials::Provider(files.clone())));
+    assert_eq!(get(&client).await, Ok(Frame::Null));
+
+    // Both are valid in between; the living connection says the new one.
+    set(">second").await;
+    put(&password, "second\n");
+    assert!(files.refresh().unwrap());
+    set("<first").await;
+    assert_eq!(get(&client).await, Ok(Frame::Null));
+    // The next connection does so too, whatever has become of the file.
+    fs::remove_file(&password).unwrap();
+    assert_eq!(server.cli(&["CLIENT", "KILL", "USER", "gw"]).await, "1");
+    wait_for("the next connection", || async { (client.metrics().connected.get() == 2).then_some(()) }).await;
+    assert_eq!(get(&client).await, Ok(Frame::Null));
+    assert_eq!(client.metrics().logins_refused.get(), 0);
 }
 
 #[tokio::test]

@@ -140,3 +140,46 @@ async fn with_tls_and_only_with_a_trusted_server() {
         "{outcome:?}"
     );
 }
+
+#[tokio::test]
+async fn a_server_that_wants_a_certificate_says_so_and_a_port_for_tls_is_recognised() {
+    let authority = Authority::create("test", 1).unwrap();
+    let pem = |text: &str| Pem::Text { name: "test".to_owned(), text: Arc::from(text) };
+    let issue = |authority: &Authority| {
+        let identity = Identity::Gateway("g1".parse().unwrap());
+        let request = Request { identity, names: vec!["127.0.0.1".to_owned()], days: 1 };
+        let issued = authority.issue(&request).unwrap();
+        Credential { certificate: pem(&issued.certificate), key: pem(issued.key.reveal()) }
+    };
+    let client_authentication = ClientAuthentication::Required(pem(authority.certificate()));
+    let credential = issue(&authority);
+    let settings = ServerSettings { credential, client_authentication, alpn: Vec::new() };
+    let address = serve(Acceptor::tls(settings).unwrap(), converse).await;
+    let with = |credential: Option<Credential>| {
+        let authority = pem(authority.certificate());
+        let settings = ClientSettings { authority, credential, server_name: None, alpn: Vec::new() };
+        let connector = Connector::tls(settings).unwrap();
+        Config::from_url_with_tls(&format!("rediss://{address}"), &connector).unwrap()
+    };
+    let refused = async |config: Config| {
+        let client = Client::start(config);
+        let mut connection = client.connection();
+        let down = connection.wait_for(|state| matches!(state, Connection::Down { error: Some(_) }));
+        let down = time::timeout(Duration::from_secs(20), down).await.unwrap().unwrap().clone();
+        let Connection::Down { error: Some(error) } = down else { unreachable!("it was waited for") };
+        error
+    };
+
+    check(with(Some(issue(&authority)))).await;
+    let stranger = Authority::create("other", 1).unwrap();
+    for credential in [None, Some(issue(&stranger))] {
+        let error = refused(with(credential)).await;
+        assert!(
+            error.contains("wants a client certificate, or refused the one that it was shown"),
+            "{error}"
+        );
+    }
+    let plain = Config::from_url(&format!("redis://{address}")).unwrap();
+    let error = refused(plain).await;
+    assert!(error.contains("if it is a port for TLS, write rediss"), "{error}");
+}
