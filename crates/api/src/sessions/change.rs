@@ -1,8 +1,8 @@
 //! Writing a session: as a whole, or what is named of it.
 //!
-//! A whole write is one step in the store, and one more before it that enters the session among its owner's. A change reads
-//! the session, and writes it if it is still in the version that was read; otherwise it starts again, a bounded number of
-//! times. Either way the last step is the only one that changes the session, and it is never taken twice.
+//! A whole write is one step in the store, and one more before it that enters the session among its owner's, if it has one. A
+//! change reads the session, and then does the same if it is still in the version that was read; otherwise it starts again, a
+//! bounded number of times. Either way the last step is the only one that changes the session, and it is never taken twice.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::clock::milliseconds;
 use super::conditions::{Conditions, new_version};
-use super::index::Index;
+use super::index::{Entering, Index};
 use super::key::{Owner, SessionKey};
 use super::limits::CHANGE_ATTEMPTS;
 use super::merge::{MergeError, merge};
@@ -46,7 +46,7 @@ struct Plan {
     sliding: bool,
     absolute: End,
     expires_unix_ms: Option<u64>,
-    /// Of the entry that is there already and still right.
+    /// Of the session's entry, which is still right; it is seen to that it is there.
     token: Option<String>,
 }
 
@@ -133,7 +133,7 @@ impl Sessions {
         let Session { content, owner, token, times, .. } = session;
         let sliding = parameters.sliding.unwrap_or(times.sliding);
         let now_owner = parameters.owner.clone().unwrap_or_else(|| owner.clone());
-        let is_entered = now_owner == owner && parameters.absolute.is_none();
+        let same_entry = now_owner == owner && parameters.absolute.is_none();
         let lives_anew = sliding || parameters.ttl.is_some();
         Ok(Plan {
             content: edited(content, edit, self.settings())?,
@@ -141,7 +141,7 @@ impl Sessions {
             sliding,
             absolute: parameters.absolute.map_or(End::At(times.absolute_unix_ms), in_time),
             expires_unix_ms: (!lives_anew).then_some(times.expires_unix_ms),
-            token: is_entered.then_some(token),
+            token: same_entry.then_some(token),
             owner: now_owner,
         })
     }
@@ -156,14 +156,14 @@ impl Sessions {
     ) -> Result<Option<(State, bool)>, Problem> {
         let index = Index { store: self.store(), metrics: self.metrics() };
         let version = new_version();
-        let token = match (plan.token, &plan.owner) {
-            (Some(token), _) => token,
-            (None, None) => String::new(),
-            (None, Some(owner)) => {
-                index.enter(caller, owner, key, &version, plan.absolute).await?;
-                version.clone()
-            }
+        let (token, entering) = match plan.token {
+            Some(token) => (token, Entering::Again),
+            None if plan.owner.is_some() => (version.clone(), Entering::New),
+            None => (String::new(), Entering::New),
         };
+        if let Some(owner) = &plan.owner {
+            index.enter(caller, owner, key, &token, plan.absolute, entering).await?;
+        }
         let draft = Draft {
             version: &version,
             content: &plan.content,

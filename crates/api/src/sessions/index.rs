@@ -8,6 +8,8 @@
 //!   session of the later one must not take the entry away: it is marked as shared, and stays until both have ended.
 //! - A list has a bound. What outlived its session is swept with the writes of its neighbours, and in full when a list
 //!   is full.
+//! - A list can be lost without its sessions, as when only its node of a cluster loses data. So every write of a session enters
+//!   it, also one that changes neither owner nor end, and so does a read that lengthens its life, now and then.
 //! - An entry says how long its session can live at most. It never says less than before, for the write that would
 //!   shorten the session may fail.
 
@@ -15,10 +17,11 @@ use futures_util::{StreamExt as _, stream};
 
 use super::clock::milliseconds;
 use super::key::{Owner, SessionKey};
-use super::limits::{ENTRY_GRACE, NEIGHBOURS, OWNER_SESSIONS_MAX, PAGE_MAX, PARALLEL_MAX};
+use super::limits::{ENTRY_GRACE, ENTRY_PATIENCE, NEIGHBOURS, OWNER_SESSIONS_MAX, PAGE_MAX, PARALLEL_MAX};
 use super::metrics::Metrics;
 use super::problem::{Code, Problem, before_the_change};
 use super::store::{Caller, End, Failure, Found, Look, Session, Store};
+use bowline_rt::time::timeout;
 
 /// An entry of an owner.
 #[derive(Debug)]
@@ -26,6 +29,22 @@ pub(super) struct Entry {
     pub key: SessionKey,
     /// Names the write that made it.
     token: String,
+}
+
+/// How a session is entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entering {
+    /// The write that follows will give it this token.
+    New,
+    /// It has the token: there should be an entry already.
+    Again,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entered {
+    Yes,
+    Full,
 }
 
 /// A part of an owner's list.
@@ -44,6 +63,23 @@ pub(super) struct Index<'a> {
 }
 
 impl Index<'_> {
+    /// Reads a session. A read that lengthens lives also sees to it that its owner's list has it, if that is due; it does not
+    /// wait long for that, and answers the same if it fails.
+    pub async fn read(&self, caller: &Caller, key: &SessionKey, look: Look<'_>) -> Result<Found, Failure> {
+        let found = self.store.read(caller, key, look).await?;
+        if let Found::Session(session) = &found
+            && let (Some(owner), true) = (&session.owner, session.entry_is_due)
+        {
+            let end = End::At(session.times.absolute_unix_ms);
+            let entered = self.entered(caller, owner, key, &session.token, end, Entering::Again);
+            match timeout(ENTRY_PATIENCE, entered).await {
+                Ok(Ok(Entered::Yes)) => {}
+                other => tracing::debug!(?other, "a read could not enter its session among its owner's"),
+            }
+        }
+        Ok(found)
+    }
+
     /// Enters a session that is about to be written.
     pub async fn enter(
         &self,
@@ -52,19 +88,20 @@ impl Index<'_> {
         key: &SessionKey,
         token: &str,
         end: End,
+        entering: Entering,
     ) -> Result<(), Problem> {
-        if self.entered(caller, owner, key, token, end).await? {
-            return Ok(());
-        }
-        self.sweep(caller, owner).await?;
-        if self.entered(caller, owner, key, token, end).await? {
-            return Ok(());
+        for may_sweep in [true, false] {
+            let entered = self.entered(caller, owner, key, token, end, entering).await;
+            match entered.map_err(before_the_change)? {
+                Entered::Yes => return Ok(()),
+                Entered::Full if may_sweep => self.sweep(caller, owner).await?,
+                Entered::Full => {}
+            }
         }
         let text = format!("an owner has at most {OWNER_SESSIONS_MAX} sessions; remove one first");
         Err(Problem::new(Code::OwnerFull, text))
     }
 
-    /// Whether there was room.
     async fn entered(
         &self,
         caller: &Caller,
@@ -72,13 +109,20 @@ impl Index<'_> {
         key: &SessionKey,
         token: &str,
         end: End,
-    ) -> Result<bool, Problem> {
+        entering: Entering,
+    ) -> Result<Entered, Failure> {
         let [most, neighbours] = [OWNER_SESSIONS_MAX, NEIGHBOURS].map(|number| number.to_string());
         let (end, grace) = (end.argument(), milliseconds(ENTRY_GRACE).to_string());
-        let arguments = [key.escaped(), token, &end, &most, &grace, &neighbours].map(str::as_bytes);
+        let again = if entering == Entering::Again { "1" } else { "0" };
+        let arguments = [key.escaped(), token, &end, &most, &grace, &neighbours, again].map(str::as_bytes);
         let tag = owner.tag(&caller.namespace);
-        let reply = self.store.run(&self.store.scripts.enter, caller, &tag, &arguments).await;
-        Ok(reply.map_err(before_the_change)?.word() == "entered")
+        let reply = self.store.run(&self.store.scripts.enter, caller, &tag, &arguments).await?;
+        match reply.word() {
+            "full" => return Ok(Entered::Full),
+            "restored" => self.metrics.entry_restored(),
+            _ => {}
+        }
+        Ok(Entered::Yes)
     }
 
     /// Looks at every entry of a full list.

@@ -70,6 +70,13 @@ pub const OWNER_SESSIONS_MAX: usize = 1_000;
 /// the time from entering a session to writing it, and what clocks of a cluster differ by.
 pub const ENTRY_GRACE: Duration = Duration::from_secs(60);
 
+/// Reads of a session that lengthen lives enter it among its owner's again after this time: a list can be lost without its
+/// sessions.
+pub const ENTRY_PERIOD: Duration = Duration::from_secs(5 * 60);
+
+/// Longest wait of such a read for that, with its answer in hand.
+pub const ENTRY_PATIENCE: Duration = Duration::from_millis(250);
+
 /// Entries of an owner that are looked at when one is written.
 pub const NEIGHBOURS: usize = 8;
 

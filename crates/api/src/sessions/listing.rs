@@ -116,8 +116,9 @@ impl Sessions {
             share.ok_or(Failure::NotExecuted("too many answers wait to be read by their callers"))?;
         self.store().admit(caller).await.map_err(before_the_change)?;
         let look = Look { matches: "", extend, value: true };
+        let index = Index { store: self.store(), metrics: self.metrics() };
         let reads = keys.into_iter().map(async |key| {
-            let found = self.store().read(caller, &key, look).await;
+            let found = index.read(caller, &key, look).await;
             (key, found)
         });
         let mut reads = stream::iter(reads).buffered(PARALLEL_MAX);

@@ -28,6 +28,7 @@ pub(super) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     seconds: Family<OperationLabel, Histogram, fn() -> Histogram>,
     entries_removed: Counter,
+    entries_restored: Counter,
 }
 
 impl Metrics {
@@ -36,6 +37,7 @@ impl Metrics {
             requests: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(ANSWER_SECONDS)),
             entries_removed: Counter::default(),
+            entries_restored: Counter::default(),
         }
     }
 
@@ -46,11 +48,17 @@ impl Metrics {
         registry.register_with_unit("bowline_session_answer", help, Unit::Seconds, self.seconds.clone());
         let help = "Entries of owners without a session that a listing found and removed";
         registry.register("bowline_session_owner_entries_removed", help, self.entries_removed.clone());
+        let help = "Sessions that were missing in the list of their owner, and were entered again with a write or a read";
+        registry.register("bowline_session_owner_entries_restored", help, self.entries_restored.clone());
     }
 
     pub fn answered(&self, operation: &'static str, outcome: &'static str, took: Duration) {
         self.requests.get_or_create(&RequestLabels { operation, outcome }).inc();
         self.seconds.get_or_create(&OperationLabel { operation }).observe(took.as_secs_f64());
+    }
+
+    pub fn entry_restored(&self) {
+        self.entries_restored.inc();
     }
 
     pub fn entry_removed(&self) {

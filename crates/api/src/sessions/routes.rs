@@ -234,7 +234,8 @@ impl Sessions {
         conditions: &Conditions,
         look: Look<'_>,
     ) -> Result<Response, Problem> {
-        let session = match self.store().read(caller, key, look).await.map_err(before_the_change)? {
+        let index = Index { store: self.store(), metrics: self.metrics() };
+        let session = match index.read(caller, key, look).await.map_err(before_the_change)? {
             Found::Session(session) => *session,
             Found::Absent => return Err(Problem::not_found()),
             Found::Unmet => return Err(Problem::unmet()),

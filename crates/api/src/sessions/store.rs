@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::clock::{StoreClock, milliseconds};
 use super::conditions::Conditions;
 use super::key::{Owner, SessionKey, store_key};
-use super::limits::{CLOCK_TOLERANCE, LOG_LINES, LOG_PERIOD, NONCE_MARGIN, STEP_MIN};
+use super::limits::{CLOCK_TOLERANCE, ENTRY_PERIOD, LOG_LINES, LOG_PERIOD, NONCE_MARGIN, STEP_MIN};
 use super::marks::Marks;
 
 /// Why a step brought no answer of use.
@@ -71,6 +71,8 @@ pub(super) struct Session {
     pub times: Times,
     /// Bytes of the value, also where that was not asked for.
     pub bytes: u64,
+    /// Whether it is time to enter it among its owner's again.
+    pub entry_is_due: bool,
 }
 
 /// What a session holds.
@@ -250,7 +252,8 @@ impl Store {
     pub async fn read(&self, caller: &Caller, key: &SessionKey, look: Look<'_>) -> Result<Found, Failure> {
         let tag = key.tag(&caller.namespace);
         let [extend, value] = [look.extend, look.value].map(|yes| if yes { "1" } else { "0" });
-        let arguments = [look.matches.as_bytes(), extend.as_bytes(), value.as_bytes()];
+        let period = milliseconds(ENTRY_PERIOD).to_string();
+        let arguments = [look.matches, extend, value, &period].map(str::as_bytes);
         let reply = self.run(&self.scripts.read, caller, &tag, &arguments).await?;
         match reply.word() {
             "found" => Ok(Found::Session(Box::new(reply.session().ok_or(MALFORMED)?))),
@@ -505,6 +508,7 @@ impl Reply {
                 expires_unix_ms: self.number(10)?,
             },
             bytes: self.number(11)?,
+            entry_is_due: self.text(12)? == "1",
         })
     }
 }

@@ -4,8 +4,10 @@
 --         if another write that entered the same session may still be on its way
 -- ARGV[4] the session  ARGV[5] token  ARGV[6] possible end: "+" and ms from now, or unix ms
 -- ARGV[7] most entries  ARGV[8] ms for which an entry outlives its session  ARGV[9] neighbours to look at
--- Reply   {"entered" | "full", time}
+-- ARGV[10] "1": the session has this token already. An entry that is there stays whose it is, for another write may need it
+-- Reply   {"entered" | "full", time}, or {"restored", time} if the session had the token and there was no entry
 local grace = tonumber(ARGV[8])
+local again = ARGV[10] == '1'
 -- What nobody lists goes with the writes of others.
 local neighbours = redis.call('HRANDFIELD', KEYS[1], ARGV[9], 'WITHVALUES')
 for index = 1, #neighbours, 2 do
@@ -22,18 +24,26 @@ local ends = tonumber(ARGV[6])
 if string.sub(ARGV[6], 1, 1) == '+' then
   ends = now + ends
 end
-local value = { '1', digits(now), digits(ends), ARGV[5] }
-local written, before = string.match(known or '', '^1 (%d+) (%d+) ')
-if written then
-  -- The write that follows may fail, and then the session that is there lives on.
-  value[3] = digits(math.max(ends, tonumber(before)))
-  -- The entry loses the token of the write before, which may come after this one all the same.
-  if tonumber(written) + grace > now then
-    value[5] = 'shared'
+local value
+local written, before, whose = string.match(known or '', '^1 (%d+) (%d+) (.+)$')
+if not (known and again) then
+  value = { '1', digits(now), digits(ends), ARGV[5] }
+  if written then
+    -- The write that follows may fail, and then the session that is there lives on.
+    value[3] = digits(math.max(ends, tonumber(before)))
+    -- The entry loses the token of the write before, which may come after this one all the same.
+    if tonumber(written) + grace > now then
+      value[5] = 'shared'
+    end
+  end
+elseif written and tonumber(before) + grace < ends then
+  -- Within the grace the entry outlives the session all the same.
+  value = { '1', written, digits(ends), whose }
+end
+if value then
+  redis.call('HSET', KEYS[1], ARGV[4], table.concat(value, ' '))
+  if redis.call('PTTL', KEYS[1]) < ends + grace - now then
+    redis.call('PEXPIREAT', KEYS[1], digits(ends + grace))
   end
 end
-redis.call('HSET', KEYS[1], ARGV[4], table.concat(value, ' '))
-if redis.call('PTTL', KEYS[1]) < ends + grace - now then
-  redis.call('PEXPIREAT', KEYS[1], digits(ends + grace))
-end
-return { 'entered', digits(now) }
+return { again and not known and 'restored' or 'entered', digits(now) }

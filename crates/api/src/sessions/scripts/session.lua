@@ -1,6 +1,7 @@
 -- What every script about one session needs: its state, and whether the conditions of the request hold.
 -- KEYS[1] the session
-local held = redis.call('HMGET', KEYS[1], 'version', 'type', 'owner', 'token', 'idle', 'sliding', 'absolute', 'expires')
+local held = redis.call('HMGET', KEYS[1], 'version', 'type', 'owner', 'token', 'idle', 'sliding', 'absolute', 'expires',
+  'entered')
 -- It is over by the clock that is read here, whenever the store gets round to removing it.
 local lives = held[1] and tonumber(held[8]) > now
 -- match, none: "" for no condition, "*", or versions with commas between. All versions have the same length.

@@ -18,6 +18,9 @@ end
 expires = math.min(expires, absolute)
 redis.call('HSET', KEYS[1], 'version', ARGV[6], 'value', ARGV[7], 'type', ARGV[8], 'owner', ARGV[9], 'token', ARGV[10],
   'idle', ARGV[11], 'sliding', ARGV[12], 'absolute', digits(absolute), 'expires', digits(expires))
+if ARGV[9] ~= '' then
+  redis.call('HSET', KEYS[1], 'entered', digits(now))
+end
 redis.call('PEXPIREAT', KEYS[1], digits(expires))
 return { lives and 'replaced' or 'created', digits(now), digits(absolute), digits(expires),
   lives and held[3] or '', lives and held[4] or '' }

@@ -6,6 +6,7 @@ mod conditions;
 mod description;
 mod full;
 mod log;
+mod lost_lists;
 mod operations;
 mod owners;
 mod redis_server;

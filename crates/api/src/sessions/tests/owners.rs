@@ -1,7 +1,7 @@
 //! Lists of sessions by owner.
 
 use super::super::conditions::Conditions;
-use super::super::index::Index;
+use super::super::index::{Entering, Index};
 use super::super::key::{Owner, SessionKey};
 use super::super::store::{Content, Draft, End, Wrote};
 use super::*;
@@ -190,7 +190,10 @@ async fn a_write_that_was_overtaken_is_listed() {
     let (index, key) = (Index { store, metrics }, SessionKey::new("k").expect("a key"));
     let owner = |name: &str| Owner::new(name).expect("fit").expect("an owner");
     let enter = async |name: &str, token: &str| {
-        index.enter(&caller(BOUND), &owner(name), &key, token, End::In(60_000)).await.expect("entered");
+        index
+            .enter(&caller(BOUND), &owner(name), &key, token, End::In(60_000), Entering::New)
+            .await
+            .expect("entered");
     };
     let write = async |name: &str, token: &str| {
         let content = Content { value: Bytes::new(), content_type: "a/b".to_owned() };
