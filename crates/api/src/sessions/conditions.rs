@@ -89,7 +89,8 @@ fn tag(text: &str) -> Option<(bool, &str, &str)> {
     opaque.bytes().all(|byte| byte.is_ascii_graphic()).then_some((weak, opaque, behind))
 }
 
-fn is_version(text: &str) -> bool {
+/// Whether it is written as versions are.
+pub(super) fn is_version(text: &str) -> bool {
     text.len() == VERSION_DIGITS
         && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }

@@ -77,8 +77,12 @@ impl Owner {
     }
 
     /// Takes what the store holds: the escaped form, empty for none.
-    pub fn from_store(escaped: &str) -> Option<Self> {
-        (!escaped.is_empty()).then(|| Self(escaped.to_owned()))
+    pub fn from_store(escaped: &str) -> Result<Option<Self>, TextError> {
+        let owner = Self::new(&text(escaped)?)?;
+        if owner.as_ref().is_some_and(|owner| owner.0 != escaped) {
+            return Err(TextError::Escape);
+        }
+        Ok(owner)
     }
 
     /// The escaped form, which fits a header.

@@ -67,6 +67,8 @@ enum Answer {
     Absent { key: String },
     /// The store did not say; ask again.
     NotExecuted { key: String },
+    /// The store holds something that is no session of this service.
+    Unreadable { key: String },
     /// The answer is large enough without it, or others hold the memory; ask again for this one.
     LeftOut { key: String },
 }
@@ -155,6 +157,7 @@ fn answer(
         }
         Ok(Found::Absent | Found::Unmet) => Ok(Answer::Absent { key: plain }),
         Err(failure @ (Failure::Replayed | Failure::Unremembered | Failure::Expired)) => Err(failure.into()),
+        Err(Failure::Unreadable) => Ok(Answer::Unreadable { key: plain }),
         Err(Failure::NotExecuted(_) | Failure::OutcomeUnknown(_)) => Ok(Answer::NotExecuted { key: plain }),
     }
 }

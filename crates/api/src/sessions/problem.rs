@@ -44,6 +44,7 @@ pub(super) enum Code {
     EncodingUnsupported,
     NotExecuted,
     OutcomeUnknown,
+    SessionUnreadable,
 }
 
 impl Code {
@@ -69,6 +70,7 @@ impl Code {
             Self::EncodingUnsupported => "encoding_unsupported",
             Self::NotExecuted => "not_executed",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::SessionUnreadable => "session_unreadable",
         }
     }
 
@@ -86,6 +88,7 @@ impl Code {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TypeUnsupported | Self::EncodingUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::NotExecuted | Self::OutcomeUnknown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::SessionUnreadable => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -100,6 +103,7 @@ impl Code {
             Self::Conflict | Self::NotJson | Self::OwnerFull => "conflict",
             Self::NotExecuted => "not_executed",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::SessionUnreadable => "unreadable",
             _ => "invalid",
         }
     }
@@ -196,6 +200,11 @@ impl From<Failure> for Problem {
                 Self::new(Code::Refused("expired"), "the signature expired while the request waited")
             }
             Failure::NotExecuted(why) => Self::not_executed(why),
+            Failure::Unreadable => {
+                let text = "nothing was changed: the store holds something that this service did not write in the place of the \
+                    session; put another in its place, or remove it";
+                Self::new(Code::SessionUnreadable, text)
+            }
             Failure::OutcomeUnknown(why) => {
                 let text = format!(
                     "the change may have been made, or not: {why}; read the session, or repeat with If-Match"

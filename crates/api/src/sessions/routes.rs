@@ -246,7 +246,7 @@ impl Sessions {
             return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
         }
         let content_type = HeaderValue::from_str(&session.content.content_type);
-        headers.insert(CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static(OCTETS)));
+        headers.insert(CONTENT_TYPE, content_type.map_err(|_| self.store().unreadable())?);
         if !look.value {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(session.bytes));
         }

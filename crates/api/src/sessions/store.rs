@@ -14,7 +14,7 @@ use bowline_rt::time::{now, unix_time};
 use bytes::Bytes;
 
 use super::clock::{StoreClock, milliseconds};
-use super::conditions::Conditions;
+use super::conditions::{Conditions, is_version};
 use super::key::{Owner, SessionKey, store_key};
 use super::limits::{CLOCK_TOLERANCE, ENTRY_PERIOD, LOG_LINES, LOG_PERIOD, NONCE_MARGIN, STEP_MIN};
 use super::marks::Marks;
@@ -32,6 +32,8 @@ pub(super) enum Failure {
     NotExecuted(&'static str),
     /// The step may have been taken.
     OutcomeUnknown(&'static str),
+    /// The store holds something in the place of a session that this service did not write. Nothing was changed.
+    Unreadable,
 }
 
 /// Who asks, until when, and the nonce that the first step consumes.
@@ -256,9 +258,10 @@ impl Store {
         let arguments = [look.matches, extend, value, &period].map(str::as_bytes);
         let reply = self.run(&self.scripts.read, caller, &tag, &arguments).await?;
         match reply.word() {
-            "found" => Ok(Found::Session(Box::new(reply.session().ok_or(MALFORMED)?))),
+            "found" => Ok(Found::Session(Box::new(reply.session().ok_or_else(|| self.unreadable())?))),
             "absent" => Ok(Found::Absent),
             "unmet" => Ok(Found::Unmet),
+            "unreadable" => Err(self.unreadable()),
             _ => Err(MALFORMED),
         }
     }
@@ -297,7 +300,7 @@ impl Store {
                 created,
                 absolute_unix_ms: reply.number(2)?,
                 expires_unix_ms: reply.number(3)?,
-                owner_before: Owner::from_store(reply.text(4)?),
+                owner_before: owner_of_the_past(reply.text(4)?),
                 token_before: reply.text(5)?.to_owned(),
             })
         };
@@ -316,7 +319,7 @@ impl Store {
         let reply = self.run(&self.scripts.erase, caller, &tag, &arguments).await?;
         match (reply.word(), reply.text(2), reply.text(3)) {
             ("erased", Some(owner), Some(token)) => {
-                Ok(Erased::Gone { owner: Owner::from_store(owner), token: token.to_owned() })
+                Ok(Erased::Gone { owner: owner_of_the_past(owner), token: token.to_owned() })
             }
             ("absent", ..) => Ok(Erased::Absent),
             ("unmet", ..) => Ok(Erased::Unmet),
@@ -438,11 +441,23 @@ impl Store {
         outcome
     }
 
+    /// Says that a session cannot be read, to the log too.
+    pub(super) fn unreadable(&self) -> Failure {
+        if let Some(left_out) = self.ration.admit() {
+            tracing::warn!(left_out, "the store holds a session that is not as this service writes it");
+        }
+        Failure::Unreadable
+    }
+
     fn failure(&self, error: &CallError) -> Failure {
         if let Some(left_out) = self.ration.admit() {
             tracing::warn!(error = shown(error), left_out, "the store did not serve a session request");
         }
         match error {
+            CallError::Server(error) if error.code == "WRONGTYPE" => {
+                // Every script looks at its keys before it changes anything.
+                Failure::NotExecuted("a key of this service holds something else in the store")
+            }
             CallError::Server(error) if error.code == "OOM" => Failure::NotExecuted("the store is full"),
             CallError::Server(_) if error.had_no_effect() => Failure::NotExecuted("the store refuses work"),
             CallError::Server(_) => Failure::OutcomeUnknown("the store answered with an error"),
@@ -450,6 +465,11 @@ impl Store {
             _ => Failure::OutcomeUnknown("the store did not answer"),
         }
     }
+}
+
+/// Whose a session was that is not there any more. What is no owner has no list either.
+fn owner_of_the_past(escaped: &str) -> Option<Owner> {
+    Owner::from_store(escaped).ok().flatten()
 }
 
 /// An error as the log may have it. The text of a server may repeat what it was sent.
@@ -495,12 +515,14 @@ impl Reply {
         texts.map(|index| Some((self.text(index)?, self.text(index + 1)?)))
     }
 
+    /// `None` if it is not as this service writes it.
     fn session(&self) -> Option<Session> {
+        let token = Some(self.text(6)?).filter(|token| token.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
         Some(Session {
-            version: self.text(2)?.to_owned(),
+            version: Some(self.text(2)?).filter(|version| is_version(version))?.to_owned(),
             content: Content { value: self.0.get(3)?.clone(), content_type: self.text(4)?.to_owned() },
-            owner: Owner::from_store(self.text(5)?),
-            token: self.text(6)?.to_owned(),
+            owner: Owner::from_store(self.text(5)?).ok()?,
+            token: token.to_owned(),
             times: Times {
                 idle_ms: self.number(7)?,
                 sliding: self.text(8)? == "1",

@@ -8,4 +8,4 @@ if unmet(ARGV[4], ARGV[5]) then
   return { 'unmet', digits(now) }
 end
 redis.call('DEL', KEYS[1])
-return { 'erased', digits(now), held[3], held[4] }
+return { 'erased', digits(now), held[3] or '', held[4] or '' }

@@ -212,6 +212,7 @@ async fn answers_are_described_and_descriptions_are_met() {
     let old = SignOptions::at(unix_time() - Duration::from_secs(59));
     met.look(&get(one("j")), &world.send(get(one("j")).signed(&world.orders, &old)).await);
     met.look(&get("/v1/openapi.json"), &world.send(get("/v1/openapi.json").unsigned()).await);
+    unreadable(&world, &mut met).await;
     without_a_store(&world, &mut met).await;
 
     let mut described = BTreeSet::new();
@@ -238,6 +239,18 @@ async fn fill(world: &World, owner: &str) {
         words.extend([format!("s{index}"), format!("1 {young} 4000000000000 abc")]);
     }
     world.store(&words.iter().map(String::as_str).collect::<Vec<_>>()).await;
+}
+
+/// Where the store holds something else in the place of a session.
+async fn unreadable(world: &World, met: &mut Met<'_>) {
+    world.ask(put(one("strange") + "?owner=strange", "{}")).await.expect(201, "");
+    world.store(&["HSET", "bowline:{session:orders/strange}", "version", "x"]).await;
+    let read_many = ask("POST", "/v1/user-sessions:read").body(r#"{"keys":["strange"]}"#);
+    let (list, keep) = (get("/v1/user-sessions?owner=strange"), put(one("strange") + "?keep=true", "{}"));
+    let patch = ask("PATCH", one("strange") + "?ttl=1m");
+    for request in [read_many, list, get(one("strange")), ask("HEAD", one("strange")), keep, patch] {
+        met.look(&request, &world.ask(request.clone()).await);
+    }
 }
 
 /// Every operation where the store does not answer, and where the body does not come.

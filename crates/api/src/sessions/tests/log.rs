@@ -52,7 +52,7 @@ async fn neither_keys_nor_owners_nor_values_reach_the_log() {
     // The store does not give a session, but an error that may repeat what it was sent.
     world.store(&["SET", "bowline:{session:orders/hidden-key-2}", "hidden-value"]).await;
     world.ask(get(one("hidden-key-2"))).await.expect(503, "not_executed");
-    world.ask(put(one("hidden-key-2"), "hidden-value")).await.expect(503, "outcome_unknown");
+    world.ask(put(one("hidden-key-2"), "hidden-value")).await.expect(503, "not_executed");
     world.ask(ask("DELETE", one("hidden-key"))).await.expect(204, "");
 
     let text = String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("text");

@@ -14,6 +14,7 @@ mod schema;
 mod signatures;
 mod store_down;
 mod together;
+mod unreadable;
 mod unremembered;
 
 use std::net::{Ipv4Addr, SocketAddr};

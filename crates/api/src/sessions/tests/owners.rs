@@ -198,7 +198,7 @@ async fn a_write_that_was_overtaken_is_listed() {
     let write = async |name: &str, token: &str| {
         let content = Content { value: Bytes::new(), content_type: "a/b".to_owned() };
         let draft = Draft {
-            version: token,
+            version: &format!("{token:0>32}"),
             content: &content,
             owner: Some(&owner(name)),
             token,
