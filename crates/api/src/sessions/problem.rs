@@ -215,6 +215,19 @@ impl From<Failure> for Problem {
     }
 }
 
+/// Of a read. One that lengthens lives may have done so without an answer.
+pub(super) fn of_a_read(failure: Failure, extend: bool) -> Problem {
+    match failure {
+        Failure::OutcomeUnknown(why) if extend => {
+            let text = format!(
+                "the session was not read: {why}; nothing of it was changed, but its life may be longer now; sign the request again"
+            );
+            Problem::new(Code::OutcomeUnknown, text)
+        }
+        failure => before_the_change(failure),
+    }
+}
+
 /// Of a step that changes nothing of what the request asks to change.
 pub(super) fn before_the_change(failure: Failure) -> Problem {
     match failure {

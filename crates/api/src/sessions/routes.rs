@@ -22,7 +22,7 @@ use super::index::Index;
 use super::instant::rfc3339;
 use super::key::SessionKey;
 use super::limits::{BULK_REQUEST_BYTES_MAX, TYPE_BYTES_MAX};
-use super::problem::{Code, JSON, MERGE_PATCH, Problem, before_the_change};
+use super::problem::{Code, JSON, MERGE_PATCH, Problem, of_a_read};
 use super::query::{Parameters, written};
 use super::store::{Caller, Content, Erased, Found, Look, Times};
 use crate::routes::json;
@@ -235,11 +235,12 @@ impl Sessions {
         look: Look<'_>,
     ) -> Result<Response, Problem> {
         let index = Index { store: self.store(), metrics: self.metrics() };
-        let session = match index.read(caller, key, look).await.map_err(before_the_change)? {
-            Found::Session(session) => *session,
-            Found::Absent => return Err(Problem::not_found()),
-            Found::Unmet => return Err(Problem::unmet()),
-        };
+        let session =
+            match index.read(caller, key, look).await.map_err(|failure| of_a_read(failure, look.extend))? {
+                Found::Session(session) => *session,
+                Found::Absent => return Err(Problem::not_found()),
+                Found::Unmet => return Err(Problem::unmet()),
+            };
         let state = State { version: session.version, owner: session.owner, times: session.times };
         let mut headers = headers(&state);
         if conditions.none_matches == "*" || conditions.excludes(&state.version) {

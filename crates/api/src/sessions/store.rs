@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bowline_identity::signature::{Namespace, Verified};
-use bowline_redis::{CallError, Client, Frame, Script};
+use bowline_redis::{CallError, Client, Frame, Script, ServerError};
 use bowline_rt::ration::Ration;
 use bowline_rt::time::{now, unix_time};
 use bytes::Bytes;
@@ -458,6 +458,9 @@ impl Store {
                 // Every script looks at its keys before it changes anything.
                 Failure::NotExecuted("a key of this service holds something else in the store")
             }
+            CallError::Server(error) if is_forbidden(error) => {
+                Failure::NotExecuted("the store does not permit it")
+            }
             CallError::Server(error) if error.code == "OOM" => Failure::NotExecuted("the store is full"),
             CallError::Server(_) if error.had_no_effect() => Failure::NotExecuted("the store refuses work"),
             CallError::Server(_) => Failure::OutcomeUnknown("the store answered with an error"),
@@ -472,9 +475,25 @@ fn owner_of_the_past(escaped: &str) -> Option<Owner> {
     Owner::from_store(escaped).ok().flatten()
 }
 
+/// Whether the store refused to run a script at all, for want of a right or a key. One that was stopped in the middle by such a refusal
+/// may have done something, and its error says that it is of a script.
+fn is_forbidden(error: &ServerError) -> bool {
+    ["NOPERM", "NOAUTH"].contains(&error.code.as_str())
+        && !["in script", "script:"].iter().any(|within| error.message.contains(within))
+}
+
+/// Whether a right or a key is what is wanting, also for a command within a script: Redis says so in other words in each version.
+fn lacks_a_right(error: &ServerError) -> bool {
+    let texts = ["NOPERM", "ACL failure in script", "The user executing the script can't"];
+    texts.iter().any(|text| error.message.contains(text))
+}
+
 /// An error as the log may have it. The text of a server may repeat what it was sent.
 pub(super) fn shown(error: &CallError) -> String {
     match error {
+        CallError::Server(error) if lacks_a_right(error) => {
+            "the store answered NOPERM: its user lacks a right or a key, see docs/operations.md".to_owned()
+        }
         CallError::Server(error) => format!("the store answered {}", error.code),
         error => error.to_string(),
     }

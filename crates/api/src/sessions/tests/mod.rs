@@ -4,6 +4,7 @@ mod accepted;
 mod bulk;
 mod conditions;
 mod description;
+mod forbidden;
 mod full;
 mod log;
 mod lost_lists;
