@@ -25,7 +25,8 @@ const PUBLIC_KEY_BYTES: usize = 32;
 /// What stands before them in a SubjectPublicKeyInfo (RFC 8410).
 const PUBLIC_KEY_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// Why a file of keys was refused. Texts never repeat a value of the file.
+/// Why a file of keys was refused. Texts never repeat a value of the file, but the id of a key that was
+/// known before.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// The file cannot be read.
@@ -48,6 +49,14 @@ pub enum KeysError {
     Emptied {
         /// Which file.
         file: PathBuf,
+    },
+    /// A key has another namespace than before. A copy of a request that was signed with it would be let in there once more.
+    #[error("{}: the key {id} has another namespace than before; give a key of another namespace another id", .file.display())]
+    Moved {
+        /// Which file.
+        file: PathBuf,
+        /// Which key.
+        id: KeyId,
     },
     /// Too many keys.
     #[error("{origin} has more than {SIGNING_KEYS_MAX} keys")]

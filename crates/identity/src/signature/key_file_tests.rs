@@ -114,6 +114,27 @@ fn a_reload_replaces_the_keys_unless_the_file_is_wrong() {
 }
 
 #[test]
+fn a_key_does_not_move_to_another_namespace() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.toml");
+    let secret = secret_line();
+    std::fs::write(&file, hmac(&secret)).unwrap();
+    let keys = Keys::from_file(&file).unwrap();
+    let namespace = || keys.key(&"a".parse().unwrap()).unwrap().namespace.to_string();
+    let before = namespace();
+    let elsewhere = hmac(&secret).replace("namespace = \"n\"", "namespace = \"elsewhere\"");
+    std::fs::write(&file, &elsewhere).unwrap();
+    let error = keys.reload().unwrap_err();
+    assert!(matches!(&error, KeysError::Moved { .. }), "{error}");
+    assert!(error.to_string().contains("the key a has another namespace than before"), "{error}");
+    assert_eq!(namespace(), before);
+    // Under another id it is another key.
+    std::fs::write(&file, elsewhere.replace("id = \"a\"", "id = \"b\"")).unwrap();
+    keys.reload().unwrap();
+    assert!(keys.key(&"a".parse().unwrap()).is_none());
+}
+
+#[test]
 fn a_wrong_signing_key_is_refused_with_the_line() {
     let check = |text: &str, expected: &str| {
         let error = SigningKey::parse("a.key", text).unwrap_err();

@@ -139,7 +139,8 @@ impl Keys {
     }
 
     /// Reads the file again, if the keys came from one. On an error they stay as they were. A file without keys is an
-    /// error unless there were none before: more likely than not it is just being written.
+    /// error unless there were none before: more likely than not it is just being written. So is a key that has another namespace
+    /// than before: what was signed with it for the one would be good for the other.
     ///
     /// # Errors
     /// All of [`KeysError`].
@@ -148,6 +149,13 @@ impl Keys {
         let table = key_file::parse_file(file)?;
         if table.is_empty() && !self.is_empty() {
             return Err(KeysError::Emptied { file: file.to_path_buf() });
+        }
+        let before = self.table.load();
+        let is_moved = |key: &&Arc<Key>| {
+            before.get(key.id.as_str()).is_some_and(|before| before.namespace != key.namespace)
+        };
+        if let Some(moved) = table.values().filter(is_moved).min_by_key(|key| key.id.as_str()) {
+            return Err(KeysError::Moved { file: file.to_path_buf(), id: moved.id.clone() });
         }
         self.table.store(Arc::new(table));
         Ok(())
