@@ -69,15 +69,16 @@ impl Sessions {
             if let Some(state) = self.change(caller, key, &edit, &parameters, conditions).await? {
                 return Ok((state, false));
             }
-            // There is nothing to keep.
-            let create = Conditions { none_matches: "*".to_owned(), ..conditions.clone() };
+            // There is nothing to keep, and no version that `If-Match` could name.
+            if !conditions.matches.is_empty() {
+                return Err(Problem::unmet());
+            }
+            let create = Conditions { none_matches: "*".to_owned(), ..Conditions::default() };
             let plan = self.fresh(content.clone(), parameters.clone());
             if let Some(written) = self.write(caller, key, plan, &create).await? {
                 return Ok(written);
             }
-            if !conditions.is_empty() {
-                return Err(Problem::unmet());
-            }
+            // Another one made it meanwhile. Whether the condition holds for that one is seen when it is read.
         }
         Err(too_busy())
     }

@@ -43,11 +43,6 @@ impl Conditions {
     pub fn excludes(&self, version: &str) -> bool {
         self.none_matches == "*" || self.none_matches.split(',').any(|known| known == version)
     }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.matches.is_empty() && self.none_matches.is_empty()
-    }
 }
 
 fn malformed() -> Problem {
@@ -134,7 +129,7 @@ mod tests {
         check(&format!("\",\"{}", ",\"\"".repeat(TAGS_MAX - 1)), "-", "-");
         check(&format!(", ,\"{ONE}\",,W/\"{TWO}\" ,"), ONE, &format!("{ONE},{TWO}"));
         check(&format!("\"{}\"", ONE.to_uppercase()), "-", "-");
-        assert!(Conditions::of(&HeaderMap::new()).expect("none").is_empty());
+        assert_eq!(Conditions::of(&HeaderMap::new()).expect("none"), Conditions::default());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Conditions on versions.
 
+use std::pin::pin;
+
 use super::*;
 
 #[tokio::test]
@@ -64,4 +66,26 @@ async fn a_kept_write_with_none_match_creates_once() {
     let create = || put(one("k") + "?keep=true", "1").header("if-none-match", "*");
     world.ask(create()).await.expect(201, "");
     world.ask(create()).await.expect(412, "precondition_failed");
+}
+
+/// A session is made while another write finds that there is none: what that one is conditional on is asked of the new session.
+#[tokio::test]
+async fn a_condition_is_asked_of_the_session_that_is_replaced() {
+    let world = World::start().await;
+    let other = format!("\"{:032x}\"", 1);
+    for (name, value, status) in [("if-none-match", other.as_str(), 204), ("if-none-match", "*", 412)] {
+        world.ask(ask("DELETE", one("c"))).await;
+        let mut write = pin!(world.ask(put(one("c") + "?keep=true&owner=x", "late").header(name, value)));
+        // It enters the session that it is about to make, and is held there.
+        until("it has entered the session", async || {
+            assert!(futures_util::poll!(&mut write).is_pending());
+            (!world.entries("x").await.is_empty()).then_some(())
+        })
+        .await;
+        world.ask(put(one("c") + "?ttl=5m", "early")).await.expect(201, "");
+        let written = write.await.expect(status, "");
+        let text = if status == 204 { "late" } else { "early" };
+        assert_eq!(world.ask(get(one("c"))).await.text(), text, "{written:?}");
+        world.store(&["DEL", &owner_key("x")]).await;
+    }
 }
