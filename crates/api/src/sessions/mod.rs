@@ -12,7 +12,8 @@
 //! What holds:
 //! - INV-SESS-AUTH: a request that is unsigned, stale, replayed or altered is refused, and nothing is read (`guard`,
 //!   `scripts/prelude.lua`).
-//! - A write that was acknowledged is there until it ends, and in its owner's list (`index`).
+//! - A write that was acknowledged is there until it ends, and in its owner's list. What a store lost of a list comes back with the
+//!   writes and reads of its sessions (`index`).
 //! - A write whose outcome is not known says so, and is not sent again (`store`; INV-DRV-ONCE).
 //! - All times are the store's; no clock of a gateway or a client ends a session.
 //! - Values, keys and owners reach neither logs nor metrics.

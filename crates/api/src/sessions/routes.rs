@@ -247,7 +247,7 @@ impl Sessions {
             return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
         }
         let content_type = HeaderValue::from_str(&session.content.content_type);
-        headers.insert(CONTENT_TYPE, content_type.map_err(|_| self.store().unreadable())?);
+        headers.insert(CONTENT_TYPE, content_type.expect("the store's answer was parsed"));
         if !look.value {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(session.bytes));
         }

@@ -12,6 +12,7 @@ use bowline_redis::{CallError, Client, Frame, Script, ServerError};
 use bowline_rt::ration::Ration;
 use bowline_rt::time::{now, unix_time};
 use bytes::Bytes;
+use http::HeaderValue;
 
 use super::clock::{StoreClock, milliseconds};
 use super::conditions::{Conditions, is_version};
@@ -442,7 +443,7 @@ impl Store {
     }
 
     /// Says that a session cannot be read, to the log too.
-    pub(super) fn unreadable(&self) -> Failure {
+    fn unreadable(&self) -> Failure {
         if let Some(left_out) = self.ration.admit() {
             tracing::warn!(left_out, "the store holds a session that is not as this service writes it");
         }
@@ -536,10 +537,11 @@ impl Reply {
 
     /// `None` if it is not as this service writes it.
     fn session(&self) -> Option<Session> {
+        let content_type = Some(self.text(4)?).filter(|text| HeaderValue::from_str(text).is_ok())?;
         let token = Some(self.text(6)?).filter(|token| token.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
         Some(Session {
             version: Some(self.text(2)?).filter(|version| is_version(version))?.to_owned(),
-            content: Content { value: self.0.get(3)?.clone(), content_type: self.text(4)?.to_owned() },
+            content: Content { value: self.0.get(3)?.clone(), content_type: content_type.to_owned() },
             owner: Owner::from_store(self.text(5)?).ok()?,
             token: token.to_owned(),
             times: Times {

@@ -90,7 +90,7 @@ impl SigningKey {
     /// Reads a key from a file, as [`SigningKey::to_toml`] writes it.
     ///
     /// # Errors
-    /// All of [`KeysError`] but [`KeysError::TooMany`] and [`KeysError::Emptied`].
+    /// All of [`KeysError`] but [`KeysError::TooMany`], [`KeysError::Emptied`] and [`KeysError::Moved`].
     pub fn from_file(file: &Path) -> Result<Self, KeysError> {
         Self::parse(&file.display().to_string(), &key_file::read(file)?)
     }

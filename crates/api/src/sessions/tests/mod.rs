@@ -4,6 +4,7 @@ mod accepted;
 mod bulk;
 mod conditions;
 mod description;
+mod example;
 mod forbidden;
 mod full;
 mod log;
