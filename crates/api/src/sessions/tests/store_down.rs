@@ -6,6 +6,12 @@ use super::*;
 async fn without_a_store_nothing_is_executed_and_that_is_said_in_time() {
     let World { store, client, sessions, orders, billing, .. } = World::with(Settings::default()).await;
     store.expect("it is in this process").stop().await.expect("it ends");
+    // What is sent before the driver knows may have been read, for all that it can tell.
+    until("the driver knows that the store is gone", async || {
+        let outcome = client.call(Command::new("PING").deadline(Duration::from_millis(100))).await;
+        outcome.is_err_and(|error| error.had_no_effect()).then_some(())
+    })
+    .await;
     let requests = [
         get(one("a")),
         ask("HEAD", one("a")),
