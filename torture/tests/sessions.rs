@@ -311,7 +311,7 @@ impl Known {
         match get.status {
             200 => self.judge(key, &get.text()),
             404 if self.acknowledged == 0 => Ok(()),
-            503 if get.code() == "not_executed" => Ok(()),
+            503 if ["not_executed", "outcome_unknown"].contains(&get.code().as_str()) => Ok(()),
             _ => anyhow::bail!("{key} with {self:?} is answered {get:?}"),
         }
     }

@@ -278,7 +278,8 @@ impl App {
         let found = match answer.status {
             200 => answer.body.strip_prefix(&format!("owned-{number}=")).and_then(|text| text.parse().ok()),
             404 => return self.judge(number, path, floor, Found::Absent),
-            _ if answer.is(503, "not_executed") || answer.is(401, "unremembered") => return false,
+            503 if answer.is(503, "not_executed") || answer.is(503, "outcome_unknown") => return false,
+            401 if answer.is(401, "unremembered") => return false,
             _ => None,
         };
         let Some(found) = found else {

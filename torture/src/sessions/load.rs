@@ -429,6 +429,8 @@ async fn look(
         (404, _) if method == "HEAD" => judge_presence(&asker.ledger, &mark, subject, false),
         (404, "session_not_found") => judge(&asker.ledger, &mark, subject, None),
         _ if answer.is_not_executed() => return Ok((false, None)),
+        // It may have made the life of the session longer.
+        (503, "outcome_unknown") => return Ok((false, None)),
         (401 | 503, _) if method == "HEAD" => return Ok((false, None)),
         _ => bail!("{method} of {} was answered {answer:?}", subject.name()),
     }
