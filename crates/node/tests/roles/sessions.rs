@@ -138,12 +138,12 @@ async fn gateways_share_sessions_and_nonces_in_one_store() {
     first.end().await;
     stop.cancel();
     timeout(BOUND, storing).await.expect("in time").expect("no panic").expect("the store ended well");
-    let down = until("the store is missed", async || {
+    // One that was under way meanwhile is of unknown outcome.
+    until("the store is missed", async || {
         let answer = send(second.sessions(), signed(&orders, "GET", ONE, "")).await;
-        (answer.status() == 503).then_some(answer)
+        (answer.status() == 503 && text(&answer).contains("not_executed")).then_some(())
     })
     .await;
-    assert!(text(&down).contains("not_executed"), "{}", text(&down));
     second.end().await;
 }
 
