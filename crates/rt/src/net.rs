@@ -136,6 +136,27 @@ pub fn reset_on_close(stream: &TcpStream) {
     imp::reset_on_close(stream);
 }
 
+/// Bounds what the kernel holds of `stream` in each direction: bytes that were written and that the peer has not taken, and
+/// bytes that came and were not read. Without it the kernel goes up to some MiB for a peer that seems fast. The kernel
+/// counts its own records too, and allows twice as much for them. In the simulator nothing is held by a kernel.
+pub fn bound_buffers(stream: &TcpStream, bytes: usize) {
+    imp::bound_buffers(stream, bytes);
+}
+
+/// Whether the peer has taken all that was written, but for some KiB at most, or is gone. For a stream to which no more is
+/// written: from then on its buffer is as small as can be. In the simulator everything is taken at once.
+#[must_use]
+pub fn is_taken(stream: &TcpStream) -> bool {
+    imp::is_taken(stream)
+}
+
+/// Whether an operation failed for want of file descriptors, of this process or of the machine.
+#[must_use]
+pub fn lacks_descriptors(error: &io::Error) -> bool {
+    let codes = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(|code| Some(code.raw_os_error()));
+    codes.contains(&error.raw_os_error())
+}
+
 fn timed_out(elapsed: crate::time::Elapsed) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, elapsed)
 }
@@ -199,6 +220,32 @@ mod imp {
             tracing::debug!(%error, "cannot arrange for a reset");
         }
     }
+
+    /// As in [`tune`], a socket that refuses works all the same.
+    pub fn bound_buffers(stream: &TcpStream, bytes: usize) {
+        let socket = socket2::SockRef::from(stream);
+        let bounded = socket.set_send_buffer_size(bytes).and_then(|()| socket.set_recv_buffer_size(bytes));
+        if let Err(error) = bounded {
+            tracing::debug!(%error, "cannot bound the buffers of a socket");
+        }
+    }
+
+    /// The kernel calls a stream writable when a third of its buffer is free. With the smallest buffer that there can be
+    /// (4.5 KiB, its records included) that is when next to nothing is left in it. A stream that is dead is writable, too.
+    pub fn is_taken(stream: &TcpStream) -> bool {
+        let no_time = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut asked = [rustix::event::PollFd::new(stream, rustix::event::PollFlags::OUT)];
+        let taken = socket2::SockRef::from(stream)
+            .set_send_buffer_size(1)
+            .and_then(|()| Ok(rustix::event::poll(&mut asked, Some(&no_time))?));
+        match taken {
+            Ok(ready) => ready > 0,
+            Err(error) => {
+                tracing::debug!(%error, "cannot ask how much of a stream is taken");
+                false
+            }
+        }
+    }
 }
 
 #[cfg(feature = "sim")]
@@ -257,11 +304,86 @@ mod imp {
     pub fn tune(_stream: &TcpStream) {}
 
     pub fn reset_on_close(_stream: &TcpStream) {}
+
+    pub fn bound_buffers(_stream: &TcpStream, _bytes: usize) {}
+
+    pub fn is_taken(_stream: &TcpStream) -> bool {
+        true
+    }
 }
 
 #[cfg(all(test, not(feature = "sim")))]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+
+    /// Both ends of a connection.
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (near, far) = tokio::join!(connect(address, RESOLVE_TIMEOUT), listener.accept());
+        (near.expect("connected"), far.expect("accepted").0)
+    }
+
+    /// As much as the kernels of both sides take.
+    async fn fill(stream: &TcpStream) -> usize {
+        let (piece, mut written) = ([7; 16 * 1024], 0);
+        loop {
+            stream.writable().await.expect("it lives");
+            match stream.try_write(&piece) {
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return written,
+                Err(error) => panic!("it lives: {error}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_kernel_holds_is_bounded_and_seen_to_be_taken() {
+        const BYTES: usize = 32 * 1024;
+        let (near, mut far) = pair().await;
+        bound_buffers(&near, BYTES);
+        bound_buffers(&far, BYTES);
+        assert!(is_taken(&near), "nothing was written");
+        bound_buffers(&near, BYTES);
+        let written = fill(&near).await;
+        assert!(written < 8 * BYTES, "{written}");
+        assert!(!is_taken(&near), "the peer reads nothing");
+        let mut got = vec![0; written];
+        far.read_exact(&mut got).await.expect("all of it");
+        let began = now();
+        while !is_taken(&near) {
+            assert!(now() - began < RESOLVE_TIMEOUT, "never taken");
+            tokio::task::yield_now().await;
+        }
+        fill(&near).await;
+        drop(far);
+        while !is_taken(&near) {
+            assert!(now() - began < 2 * RESOLVE_TIMEOUT, "a peer that is gone takes it all");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reset_tells_the_peer_that_it_did_not_get_the_whole() {
+        let (mut near, mut far) = pair().await;
+        near.write_all(b"half").await.expect("written");
+        far.read_exact(&mut [0; 4]).await.expect("it came");
+        reset_on_close(&near);
+        drop(near);
+        let error = far.read(&mut [0; 4]).await.expect_err("no orderly end");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn want_of_descriptors_is_told_from_other_failures() {
+        let check = |error: io::Error, expected| assert_eq!(lacks_descriptors(&error), expected, "{error}");
+        check(rustix::io::Errno::MFILE.into(), true);
+        check(rustix::io::Errno::NFILE.into(), true);
+        check(rustix::io::Errno::CONNABORTED.into(), false);
+        check(io::Error::other("no number"), false);
+    }
 
     #[test]
     fn a_peer_has_the_address_that_it_is_known_by() {
