@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 pub use metrics::{BuildInfo, ProcessProbe, register_process};
 pub use routes::{Admin, router};
-pub use serve::{ServeSettings, serve, serve_with};
+pub use serve::{PortCounters, ServeSettings, serve, serve_with};
 
 /// Whether a process does its work.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -136,6 +136,11 @@ pub fn reset_on_close(stream: &TcpStream) {
     imp::reset_on_close(stream);
 }
 
+/// Takes [`reset_on_close`] back.
+pub fn end_on_close(stream: &TcpStream) {
+    imp::end_on_close(stream);
+}
+
 /// Bounds what the kernel holds of `stream` in each direction: bytes that were written and that the peer has not taken, and
 /// bytes that came and were not read. Without it the kernel goes up to some MiB for a peer that seems fast. The kernel
 /// counts its own records too, and allows twice as much for them. In the simulator nothing is held by a kernel.
@@ -218,6 +223,12 @@ mod imp {
     pub fn reset_on_close(stream: &TcpStream) {
         if let Err(error) = stream.set_zero_linger() {
             tracing::debug!(%error, "cannot arrange for a reset");
+        }
+    }
+
+    pub fn end_on_close(stream: &TcpStream) {
+        if let Err(error) = socket2::SockRef::from(stream).set_linger(None) {
+            tracing::debug!(%error, "cannot arrange for an orderly end");
         }
     }
 
@@ -305,6 +316,8 @@ mod imp {
 
     pub fn reset_on_close(_stream: &TcpStream) {}
 
+    pub fn end_on_close(_stream: &TcpStream) {}
+
     pub fn bound_buffers(_stream: &TcpStream, _bytes: usize) {}
 
     pub fn is_taken(_stream: &TcpStream) -> bool {
@@ -374,6 +387,12 @@ mod tests {
         drop(near);
         let error = far.read(&mut [0; 4]).await.expect_err("no orderly end");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+
+        let (near, mut far) = pair().await;
+        reset_on_close(&near);
+        end_on_close(&near);
+        drop(near);
+        assert_eq!(far.read(&mut [0; 4]).await.expect("an orderly end"), 0);
     }
 
     #[test]

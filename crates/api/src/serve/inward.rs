@@ -33,6 +33,18 @@ impl Inward {
     pub fn new(body: Incoming, work: Arc<Work>) -> Self {
         Self { body, work, timer: None, waits: false }
     }
+
+    /// The peer is waited for no longer. Whether the connection need not make room.
+    fn goes_on(&mut self) -> bool {
+        !std::mem::take(&mut self.waits) || self.work.place().goes_on()
+    }
+}
+
+/// Whoever gives up on a body answers all the same: from now on its peer is not waited for.
+impl Drop for Inward {
+    fn drop(&mut self) {
+        self.goes_on();
+    }
 }
 
 impl Body for Inward {
@@ -55,7 +67,7 @@ impl Body for Inward {
             return Poll::Pending;
         };
         let is_whole = frame.is_none() || self.body.is_end_stream();
-        if self.waits && is_whole && !self.work.place().goes_on() {
+        if is_whole && !self.goes_on() {
             return Poll::Ready(Some(Err(BodyError::Evicted)));
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)))

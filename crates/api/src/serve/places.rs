@@ -3,12 +3,15 @@
 //! A connection waits for its peer from when it has been accepted to when the head of a request is there, and from when an
 //! answer has left to the next head; and in between when the peer lets it wait too long: for the body (`inward`) or by not
 //! reading (`outward`). Whoever only opens connections, or lets them idle, can therefore not keep anybody out, however many
-//! they are; a client that comes needs no longer than a round trip to be no such connection any more. Room is made by the
-//! address that has most of them, so that many from one address take the places of each other, and only many addresses
-//! together those of others.
+//! they are.
 //!
-//! An address gets no fixed share, as it does at the port for agents: callers of the session service are few and busy, often
-//! all behind one address.
+//! - Nobody makes room before there was time for a head to come ([`HEAD_GRACE`]): the others may all be at work, and who came
+//!   last would be the only one that waits.
+//! - Room is made by the address that has most places, those at work included, so that many from one address take the places
+//!   of each other, and only many addresses together those of others. One that has more than half of all has a shorter
+//!   grace, or it could come faster than places become free.
+//! - An address gets no fixed share, as it does at the port for agents: callers of the session service are few and busy, often
+//!   all behind one address.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -16,23 +19,55 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bowline_rt::net::who;
+use bowline_rt::time::{Duration, Instant, now, sleep_until};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+
+use super::counters::{Cut, PortCounters};
+use crate::limits::{HEAD_GRACE, HEAD_GRACE_OF_MOST};
 
 /// The places of a port.
 #[derive(Debug)]
 pub(super) struct Places {
+    count: usize,
     free: Arc<Semaphore>,
-    waiting: Mutex<Waiting>,
+    taken: Mutex<Taken>,
     /// One more connection waits for its peer.
     grown: Notify,
+    counters: PortCounters,
 }
 
-/// Connections that wait for their peers, by address and in the order in which they began.
+/// The places that are taken, by address.
 #[derive(Debug, Default)]
-struct Waiting {
+struct Taken {
     begun: u64,
-    by_address: BTreeMap<IpAddr, BTreeMap<u64, CancellationToken>>,
+    by_address: BTreeMap<IpAddr, Here>,
+}
+
+/// Those of one address.
+#[derive(Debug, Default)]
+struct Here {
+    /// All of them.
+    places: usize,
+    /// Connections that wait for their peers, in the order in which they began.
+    waiting: BTreeMap<u64, Waiting>,
+}
+
+/// A connection that waits for its peer.
+#[derive(Debug)]
+struct Waiting {
+    since: Instant,
+    gone: CancellationToken,
+}
+
+/// What came of looking for one that makes room.
+#[derive(Debug, PartialEq, Eq)]
+enum Eviction {
+    Done,
+    /// Nobody has waited for long enough; the first will have at this time.
+    NotBefore(Instant),
+    /// Nobody waits.
+    Nobody,
 }
 
 /// A place; dropping it frees it.
@@ -49,8 +84,10 @@ pub(super) struct Place {
 #[derive(Debug)]
 struct Turn {
     phase: Phase,
-    /// When it began to wait for its peer, in the order of all; `None` if it does not.
-    since: Option<u64>,
+    /// Its number among those that wait for their peers; `None` if it does not.
+    waits_as: Option<u64>,
+    /// When an answer had last left.
+    answered: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +98,10 @@ enum Phase {
     Working,
     /// Its answer is on the way out.
     Leaving,
+    /// No more requests are read. The peer may not have taken the last answer yet.
+    Ending,
+    /// It has; the stream is ended.
+    Over,
 }
 
 /// A request is worked on; when the last of those who do is dropped, its answer is on the way out.
@@ -68,33 +109,43 @@ enum Phase {
 pub(super) struct Work(Arc<Place>);
 
 impl Places {
-    pub fn new(count: usize) -> Arc<Self> {
+    pub fn new(count: usize, counters: PortCounters) -> Arc<Self> {
         Arc::new(Self {
+            count,
             free: Arc::new(Semaphore::new(count)),
-            waiting: Mutex::default(),
+            taken: Mutex::default(),
             grown: Notify::new(),
+            counters,
         })
     }
 
-    /// Takes a place for a connection from `address`, and makes room for it if it has to. It waits only while a request is
-    /// worked on at every place. Cancel safe.
+    /// Takes a place for a connection from `address`, and makes room for it if it has to. It waits while a request is worked on
+    /// at every place, or everybody else came a moment ago. Cancel safe.
     pub async fn take(self: &Arc<Self>, address: IpAddr) -> Arc<Place> {
         let permit = match self.free.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => self.room().await,
         };
         let (address, gone) = (who(address), CancellationToken::new());
-        let turn = Turn { phase: Phase::Idle, since: Some(self.begin(address, &gone)) };
+        lock(&self.taken).by_address.entry(address).or_default().places += 1;
+        let turn = Turn { phase: Phase::Idle, waits_as: Some(self.begin(address, &gone)), answered: None };
         Arc::new(Place { places: self.clone(), address, turn: Mutex::new(turn), gone, _permit: permit })
     }
 
     async fn room(&self) -> OwnedSemaphorePermit {
         let free = self.free.clone().acquire_owned();
         let evicted = async {
-            while !self.evict() {
-                self.grown.notified().await;
+            loop {
+                match self.evict(Cut::MadeRoom) {
+                    Eviction::Done => std::future::pending().await,
+                    Eviction::Nobody => self.grown.notified().await,
+                    // Who begins to wait meanwhile may be of an address with a shorter grace.
+                    Eviction::NotBefore(time) => tokio::select! {
+                        () = sleep_until(time) => {}
+                        () = self.grown.notified() => {}
+                    },
+                }
             }
-            std::future::pending().await
         };
         tokio::select! {
             biased;
@@ -103,42 +154,70 @@ impl Places {
         }
     }
 
+    /// Sends the one away that has waited longest for its peer, for want of file descriptors. Whether there was one.
+    pub fn free_descriptor(&self) -> bool {
+        self.evict(Cut::Descriptors) == Eviction::Done
+    }
+
+    pub fn counters(&self) -> &PortCounters {
+        &self.counters
+    }
+
     fn begin(&self, address: IpAddr, gone: &CancellationToken) -> u64 {
-        let mut waiting = lock(&self.waiting);
-        waiting.begun += 1;
-        let since = waiting.begun;
-        waiting.by_address.entry(address).or_default().insert(since, gone.clone());
+        let mut taken = lock(&self.taken);
+        taken.begun += 1;
+        let number = taken.begun;
+        let waiting = Waiting { since: now(), gone: gone.clone() };
+        taken.by_address.entry(address).or_default().waiting.insert(number, waiting);
         self.grown.notify_one();
-        since
+        number
     }
 
     /// Ends the waiting of a connection; whether it still waited.
-    fn end(&self, address: IpAddr, since: u64) -> bool {
-        lock(&self.waiting).remove(address, since).is_some()
+    fn end(&self, address: IpAddr, number: u64) -> bool {
+        lock(&self.taken).remove(address, number).is_some()
     }
 
-    /// Sends one connection away, if any waits for its peer.
-    fn evict(&self) -> bool {
-        let mut waiting = lock(&self.waiting);
-        let firsts = waiting.by_address.iter().filter_map(|(address, here)| {
-            let (since, _) = here.first_key_value()?;
-            Some((here.len(), Reverse(*since), *address))
-        });
-        let Some((_, Reverse(since), address)) = firsts.max() else { return false };
-        let gone = waiting.remove(address, since);
-        gone.iter().for_each(CancellationToken::cancel);
-        gone.is_some()
+    fn leave(&self, address: IpAddr) {
+        let mut taken = lock(&self.taken);
+        let here = taken.by_address.get_mut(&address).expect("it has a place");
+        here.places -= 1;
+        if here.places == 0 {
+            taken.by_address.remove(&address);
+        }
+    }
+
+    /// How long a connection of an address may wait in any case.
+    fn grace(&self, here: &Here) -> Duration {
+        if here.places > self.count / 2 { HEAD_GRACE_OF_MOST } else { HEAD_GRACE }
+    }
+
+    /// Sends one connection away, if any has waited for its peer long enough.
+    fn evict(&self, why: Cut) -> Eviction {
+        let mut taken = lock(&self.taken);
+        let (now, mut earliest, mut most) = (now(), None, None);
+        for (address, here) in &taken.by_address {
+            let Some((number, first)) = here.waiting.first_key_value() else { continue };
+            let due = first.since + self.grace(here);
+            if due > now {
+                earliest = Some(earliest.map_or(due, |earliest: Instant| earliest.min(due)));
+            } else {
+                most = most.max(Some((here.places, Reverse(*number), *address)));
+            }
+        }
+        let Some((_, Reverse(number), address)) = most else {
+            return earliest.map_or(Eviction::Nobody, Eviction::NotBefore);
+        };
+        let evicted = taken.remove(address, number).expect("it was found a moment ago");
+        evicted.gone.cancel();
+        self.counters.cut(why);
+        Eviction::Done
     }
 }
 
-impl Waiting {
-    fn remove(&mut self, address: IpAddr, since: u64) -> Option<CancellationToken> {
-        let here = self.by_address.get_mut(&address)?;
-        let gone = here.remove(&since);
-        if here.is_empty() {
-            self.by_address.remove(&address);
-        }
-        gone
+impl Taken {
+    fn remove(&mut self, address: IpAddr, number: u64) -> Option<Waiting> {
+        self.by_address.get_mut(&address)?.waiting.remove(&number)
     }
 }
 
@@ -146,6 +225,54 @@ impl Place {
     /// Resolves when this connection has to make room. From then on it does no work.
     pub async fn gone(&self) {
         self.gone.cancelled().await;
+    }
+
+    /// Whether this connection has to make room.
+    pub fn is_gone(&self) -> bool {
+        self.gone.is_cancelled()
+    }
+
+    /// Whether neither a request nor an answer is under way, and more requests may come.
+    pub fn is_idle(&self) -> bool {
+        lock(&self.turn).phase == Phase::Idle
+    }
+
+    /// Whether every answer was written to its end.
+    pub fn is_answered(&self) -> bool {
+        matches!(lock(&self.turn).phase, Phase::Idle | Phase::Ending | Phase::Over)
+    }
+
+    /// Whether the peer has taken all that it was owed, and the stream is ended.
+    pub fn is_over(&self) -> bool {
+        lock(&self.turn).phase == Phase::Over
+    }
+
+    /// The peer has taken every answer.
+    pub fn has_ended(&self) {
+        let mut turn = lock(&self.turn);
+        if turn.phase == Phase::Ending {
+            turn.phase = Phase::Over;
+        }
+    }
+
+    /// No more requests are read: what is left is up to the peer.
+    pub fn ends(&self) {
+        {
+            let mut turn = lock(&self.turn);
+            if turn.phase == Phase::Idle {
+                turn.phase = Phase::Ending;
+            }
+        }
+        self.waits();
+    }
+
+    /// When an answer had last left, if any has.
+    pub fn answered(&self) -> Option<Instant> {
+        lock(&self.turn).answered
+    }
+
+    pub fn counters(&self) -> &PortCounters {
+        self.places.counters()
     }
 
     /// Begins the work on a request; `None` if this connection has to make room.
@@ -157,18 +284,18 @@ impl Place {
     /// The peer lets the connection wait.
     pub fn waits(&self) {
         let mut turn = lock(&self.turn);
-        if turn.since.is_none() {
-            turn.since = Some(self.places.begin(self.address, &self.gone));
+        if turn.waits_as.is_none() {
+            turn.waits_as = Some(self.places.begin(self.address, &self.gone));
         }
     }
 
     /// The peer lets it wait no more, if there is a request. Whether it need not make room.
     pub fn goes_on(&self) -> bool {
         let mut turn = lock(&self.turn);
-        if turn.phase == Phase::Idle {
+        if matches!(turn.phase, Phase::Idle | Phase::Ending | Phase::Over) {
             return true;
         }
-        turn.since.take().is_none_or(|since| self.places.end(self.address, since))
+        turn.waits_as.take().is_none_or(|number| self.places.end(self.address, number))
     }
 
     /// All that was to be written was.
@@ -178,6 +305,7 @@ impl Place {
             let is_answered = turn.phase == Phase::Leaving;
             if is_answered {
                 turn.phase = Phase::Idle;
+                turn.answered = Some(now());
             }
             is_answered
         };
@@ -195,9 +323,10 @@ impl Work {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(since) = lock(&self.turn).since.take() {
-            self.places.end(self.address, since);
+        if let Some(number) = lock(&self.turn).waits_as.take() {
+            self.places.end(self.address, number);
         }
+        self.places.leave(self.address);
     }
 }
 
@@ -212,86 +341,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt as _;
-
-    use super::*;
-
-    fn taken(places: &Arc<Places>, address: &str) -> Arc<Place> {
-        places.take(address.parse().expect("an address")).now_or_never().expect("a place is free")
-    }
-
-    /// Somebody comes: who has to go for it?
-    #[track_caller]
-    fn makes_room(places: &Arc<Places>, among: &[&Arc<Place>], expected: &[bool]) {
-        let newcomer = places.take("192.0.2.99".parse().expect("an address")).now_or_never();
-        assert!(newcomer.is_none(), "no place was free");
-        let gone: Vec<bool> = among.iter().map(|place| place.gone.is_cancelled()).collect();
-        assert_eq!(gone, expected);
-    }
-
-    #[test]
-    fn who_has_waited_longest_goes_and_of_the_address_that_has_most() {
-        let places = Places::new(4);
-        let first = taken(&places, "192.0.2.1");
-        let [a, b, c] = [(); 3].map(|()| taken(&places, "192.0.2.2"));
-        let all = [&first, &a, &b, &c];
-        makes_room(&places, &all, &[false, true, false, false]);
-        // Its work moves it to the end of the queue, and while it lasts out of it.
-        let work = b.work().expect("it may stay");
-        makes_room(&places, &all, &[true, true, false, false]);
-        makes_room(&places, &all, &[true, true, false, true]);
-        makes_room(&places, &all, &[true, true, false, true]);
-        drop(work);
-        makes_room(&places, &all, &[true, true, false, true]);
-        b.has_written();
-        makes_room(&places, &all, &[true, true, true, true]);
-        assert!(b.work().is_none(), "it has to make room");
-        drop((first, a, b, c));
-        assert!(lock(&places.waiting).by_address.is_empty());
-        assert_eq!(places.free.available_permits(), 4);
-    }
-
-    #[test]
-    fn room_is_made_as_soon_as_somebody_waits_for_its_peer() {
-        let places = Places::new(1);
-        let only = taken(&places, "192.0.2.1");
-        let work = only.work().expect("it may stay");
-        let mut next = Box::pin(places.take("192.0.2.2".parse().expect("an address")));
-        assert!(
-            next.as_mut().now_or_never().is_none() && !only.gone.is_cancelled(),
-            "work is not interrupted"
-        );
-        only.waits();
-        assert!(next.as_mut().now_or_never().is_none() && only.gone.is_cancelled());
-        assert!(!only.goes_on(), "it is too late");
-        drop(work);
-        drop(only);
-        let next = next.now_or_never().expect("the place is free");
-        assert!(next.work().is_some());
-    }
-
-    #[test]
-    fn who_lets_a_request_wait_makes_room_until_it_goes_on() {
-        let places = Places::new(2);
-        let [a, b] = [(); 2].map(|()| taken(&places, "192.0.2.1"));
-        let works = [a.work(), b.work()];
-        a.waits();
-        b.waits();
-        assert!(a.goes_on());
-        makes_room(&places, &[&a, &b], &[false, true]);
-        a.has_written();
-        makes_room(&places, &[&a, &b], &[false, true]);
-        drop(works);
-        a.has_written();
-        makes_room(&places, &[&a, &b], &[true, true]);
-    }
-
-    #[test]
-    fn networks_of_ipv6_are_one_address() {
-        let places = Places::new(3);
-        let alone = taken(&places, "2001:db8:1::1");
-        let [a, b] = ["2001:db8:2::1", "2001:db8:2::2"].map(|address| taken(&places, address));
-        makes_room(&places, &[&alone, &a, &b], &[false, true, false]);
-    }
-}
+#[path = "places_tests.rs"]
+mod tests;

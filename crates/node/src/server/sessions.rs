@@ -2,7 +2,7 @@
 //! sessions the registry. Embedded, it has a store of its own for the same reason, and with a bound to its memory.
 
 use bowline_api::sessions::{Sessions, Settings};
-use bowline_api::{ServeSettings, serve_with};
+use bowline_api::{PortCounters, ServeSettings, serve_with};
 use bowline_redis::Client;
 use bowline_rt::task::JoinSet;
 use bowline_rt::time::unix_time;
@@ -18,6 +18,7 @@ use crate::store::{Embedded, StoreRunError};
 /// What the service runs on.
 pub(super) struct Service {
     sessions: Sessions,
+    counters: PortCounters,
     client: Client,
     embedded: Option<Embedded>,
     /// Lets the store note since when it remembers nonces, and looks whether it forgets any. Dropping it ends that.
@@ -46,12 +47,13 @@ impl Service {
             watching.spawn(async move { marks.keep_marked().await });
             watching.spawn(eviction::watch(client.clone()));
         }
-        Ok(Self { sessions: service, client, embedded, watching })
+        Ok(Self { sessions: service, counters: PortCounters::default(), client, embedded, watching })
     }
 
-    /// Adds its counters, and those of its connection to the store.
+    /// Adds its counters, those of its port, and those of its connection to the store.
     pub fn register_metrics(&self, metrics: &mut Metrics) {
         self.sessions.register_metrics(metrics);
+        self.counters.register_under("bowline_session", metrics);
         self.client.metrics().register_under("bowline_sessions_redis", metrics);
     }
 
@@ -69,6 +71,7 @@ impl Service {
             name: "sessions",
             connections_max: sessions.connections_max,
             grace: plan.drain_grace.min(SESSIONS_GRACE),
+            counters: self.counters.clone(),
         };
         tracing::info!(address = %address, keys = sessions.keys.len(), embedded = self.embedded.is_some(),
             "the session service serves");
@@ -85,7 +88,7 @@ impl Service {
 
     /// Ends its embedded store after everything that uses it.
     pub async fn stop(self) {
-        let Self { sessions, client, embedded, mut watching } = self;
+        let Self { sessions, counters: _, client, embedded, mut watching } = self;
         watching.shutdown().await;
         let connection = client.connection();
         drop((sessions, client));
