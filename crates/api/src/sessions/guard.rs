@@ -1,18 +1,20 @@
 //! What stands before every operation (INV-SESS-AUTH): the signature is checked by the head alone, then the body is read
-//! under its bound, then its digest is compared. The nonce is consumed by the operation's own first step in the store.
+//! under its bound and paid for from a budget, then its digest is compared. The nonce is consumed by the operation's own first
+//! step in the store.
+
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-#[cfg(feature = "unguarded")]
-use bowline_identity::signature::Namespace;
-use bowline_identity::signature::{Keys, Policy, RequestParts, Verified, without_default_port};
+use bowline_identity::signature::{Keys, Namespace, Policy, RequestParts, Verified, without_default_port};
 use bowline_rt::time::{timeout, unix_time};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 
 use super::Settings;
+use super::budget::{Budget, Share};
 use super::clock::Birth;
 use super::limits::BODY_TIMEOUT;
 use super::problem::{Code, Problem};
@@ -46,14 +48,17 @@ impl Guard {
         }
     }
 
-    /// Lets a request in. `bytes_max`: bound of its body.
+    /// Lets a request in. `bytes_max`: bound of its body, which `bodies` pays for.
     pub async fn admit(
         &self,
         settings: &Settings,
+        bodies: &Budget,
         request: Request,
         bytes_max: usize,
     ) -> Result<Admitted, Problem> {
         let (parts, body) = request.into_parts();
+        let incoming =
+            |namespace| Incoming { bytes_max, bodies, namespace, patience: settings.store_deadline };
         match self {
             Self::Keys(keys, birth) => {
                 let verified = verify(keys, settings.tls, &parts)?;
@@ -61,13 +66,13 @@ impl Guard {
                 tracing::Span::current()
                     .record("key_id", &*verified.key)
                     .record("namespace", verified.namespace.as_str());
-                let body = bounded(&parts, body, bytes_max).await?;
+                let body = incoming(&verified.namespace).read(&parts, body).await?;
                 verified.check_body(&body)?;
                 Ok(Admitted { parts, body, caller: Caller::new(&verified, settings.store_deadline) })
             }
             #[cfg(feature = "unguarded")]
             Self::Absent(namespace) => {
-                let body = bounded(&parts, body, bytes_max).await?;
+                let body = incoming(namespace).read(&parts, body).await?;
                 let caller = Caller::unsigned(namespace.clone(), settings.store_deadline);
                 Ok(Admitted { parts, body, caller })
             }
@@ -102,32 +107,76 @@ fn may_be_new(verified: &Verified, birth: Option<&Birth>, policy: Policy) -> Res
     Ok(())
 }
 
-async fn bounded(parts: &Parts, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
-    match bytes_max {
-        0 => no_body(&body),
-        bytes_max => read(parts, body, bytes_max).await,
-    }
+/// How a body is read.
+struct Incoming<'a> {
+    bytes_max: usize,
+    bodies: &'a Budget,
+    namespace: &'a Namespace,
+    /// Longest wait for room among the other bodies.
+    patience: Duration,
 }
 
-fn no_body(body: &Body) -> Result<Bytes, Problem> {
-    if http_body::Body::is_end_stream(body) {
-        return Ok(Bytes::new());
+impl Incoming<'_> {
+    async fn read(&self, parts: &Parts, body: Body) -> Result<Bytes, Problem> {
+        if http_body::Body::is_end_stream(&body) {
+            return Ok(Bytes::new());
+        }
+        let length = parts.headers.get(CONTENT_LENGTH);
+        let announced = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if self.bytes_max == 0 || announced.is_some_and(|announced| announced > self.bytes_max) {
+            return Err(self.too_large());
+        }
+        let collected = timeout(BODY_TIMEOUT, self.collect(body, announced.unwrap_or(self.bytes_max)));
+        collected.await.unwrap_or_else(|_| {
+            Err(Problem::new(Code::BodyTimeout, format!("the body did not come within {BODY_TIMEOUT:?}")))
+        })
     }
-    Err(Problem::new(Code::BodyTooLarge, "this request has no body"))
-}
 
-async fn read(parts: &Parts, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
-    let too_large =
-        || Problem::new(Code::BodyTooLarge, format!("a body of at most {bytes_max} bytes is accepted"));
-    let announced =
-        parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|announced| announced > bytes_max as u64) {
-        return Err(too_large());
+    /// Copies what comes into one text: a piece of one byte that is kept takes forty. `expected`: what it will be, or can be.
+    async fn collect(&self, mut body: Body, expected: usize) -> Result<Bytes, Problem> {
+        let mut share = self.paid(self.bodies.share(self.namespace, 0, self.patience).await)?;
+        let mut text = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Problem::new(Code::BodyInvalid, "the body broke off"))?;
+            // Trailers say nothing here.
+            let Ok(piece) = frame.into_data() else { continue };
+            if piece.len() > self.bytes_max - text.len() {
+                return Err(self.too_large());
+            }
+            self.make_room(&mut share, &mut text, piece.len(), expected).await?;
+            text.extend_from_slice(&piece);
+        }
+        Ok(share.holds(text))
     }
-    match timeout(BODY_TIMEOUT, Limited::new(body, bytes_max).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::new(Code::BodyInvalid, "the body broke off")),
-        Err(elapsed) => Err(Problem::new(Code::BodyTimeout, format!("the body did not come: {elapsed}"))),
+
+    /// Room for so many bytes more, paid for before it is there. It doubles, so that who announces much and sends little takes
+    /// little from the others.
+    async fn make_room(
+        &self,
+        share: &mut Share,
+        text: &mut Vec<u8>,
+        more: usize,
+        expected: usize,
+    ) -> Result<(), Problem> {
+        let (paid, needed) = (share.bytes(), text.len() + more);
+        if needed > paid {
+            let target = needed.max((2 * paid).min(expected));
+            let grew = share.grow(target - paid, self.patience).await;
+            self.paid(grew.then_some(()))?;
+            text.reserve_exact(target - text.len());
+        }
+        Ok(())
+    }
+
+    fn paid<T>(&self, paid: Option<T>) -> Result<T, Problem> {
+        paid.ok_or_else(|| Problem::not_executed("too many bodies of other requests are on their way"))
+    }
+
+    fn too_large(&self) -> Problem {
+        let text = match self.bytes_max {
+            0 => "this request has no body".to_owned(),
+            bytes_max => format!("a body of at most {bytes_max} bytes is accepted"),
+        };
+        Problem::new(Code::BodyTooLarge, text)
     }
 }

@@ -51,11 +51,23 @@ pub const BULK_REQUEST_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of values after which a bulk read answers no more of them.
 pub const BULK_VALUES_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Bytes of values, as they stand in answers, that all bulk reads together may hold until their callers have read them.
-pub const BULK_ANSWERS_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Most bytes that an answer says of a session without its value: a key and an owner of which every byte is escaped make half
+/// of it.
+pub const LISTED_BYTES_MAX: usize = 2 * 1024;
+
+/// Bytes that the answers to all bulk reads and listings together may hold until their callers have read them.
+pub const ANSWERS_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// One namespace may hold this part of it, so that callers of one who do not read keep no other from its answers.
 pub const ANSWERS_OF_ONE_NAMESPACE: usize = 4;
+
+/// Bytes that the bodies of all requests together may hold, from when they come to when their requests are answered: values of
+/// [`VALUE_BYTES`] on every one of [`CONNECTIONS`], twice.
+pub const BODIES_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// One namespace may hold this part of it, so that callers of one who send slowly keep no other from its requests; nor can
+/// whoever has seen the head of one request, and sends it with bodies that never end.
+pub const BODIES_OF_ONE_NAMESPACE: usize = 2;
 
 /// Sessions that one bulk read or listing asks the store for at the same time.
 pub const PARALLEL_MAX: usize = 16;

@@ -20,7 +20,7 @@
 //!
 //! Read in this order: `routes`, `guard`, `change`, `store`, `index`, `listing`; the scripts are in `scripts/`.
 
-mod answers;
+mod budget;
 mod change;
 mod clock;
 mod conditions;
@@ -53,11 +53,14 @@ use bowline_redis::Client;
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 
-use self::answers::Answers;
+use self::budget::Budget;
 use self::clock::Birth;
 use self::description::description;
 use self::guard::Guard;
-use self::limits::{BULK_ANSWERS_BYTES_MAX, LIFETIME, STORE_DEADLINE, TTL, VALUE_BYTES};
+use self::limits::{
+    ANSWERS_BYTES_MAX, ANSWERS_OF_ONE_NAMESPACE, BODIES_BYTES_MAX, BODIES_OF_ONE_NAMESPACE, LIFETIME,
+    STORE_DEADLINE, TTL, VALUE_BYTES,
+};
 use self::marks::Marks;
 use self::metrics::Metrics;
 use self::store::Store;
@@ -78,8 +81,10 @@ pub struct Settings {
     /// Since when the store remembers nonces, as time since 1970, if it is known to have forgotten those before and will not
     /// lose others while this service runs; otherwise the store is asked. What was signed in an earlier second may be a replay.
     pub remembers_since: Option<Duration>,
-    /// Bytes of values that all answers to bulk reads together may hold until their callers have read them.
+    /// Bytes that all answers to bulk reads and listings together may hold until their callers have read them.
     pub answers_bytes_max: usize,
+    /// Bytes that the bodies of all requests together may hold until their requests are answered.
+    pub bodies_bytes_max: usize,
 }
 
 impl Default for Settings {
@@ -91,7 +96,8 @@ impl Default for Settings {
             tls: false,
             store_deadline: STORE_DEADLINE,
             remembers_since: None,
-            answers_bytes_max: BULK_ANSWERS_BYTES_MAX,
+            answers_bytes_max: ANSWERS_BYTES_MAX,
+            bodies_bytes_max: BODIES_BYTES_MAX,
         }
     }
 }
@@ -105,7 +111,8 @@ struct Inner {
     guard: Guard,
     settings: Settings,
     metrics: Metrics,
-    answers: Answers,
+    answers: Budget,
+    bodies: Budget,
     description: Bytes,
 }
 
@@ -127,9 +134,11 @@ impl Sessions {
 
     fn guarded(client: Client, guard: Guard, settings: Settings) -> Self {
         let marks = settings.remembers_since.is_none().then(|| Marks::new(guard.policy()));
-        let (store, answers) = (Store::new(client, marks), Answers::new(settings.answers_bytes_max));
-        let description = description(&settings).into();
-        Self(Arc::new(Inner { store, guard, settings, metrics: Metrics::new(), answers, description }))
+        let store = Store::new(client, marks);
+        let answers = Budget::new(settings.answers_bytes_max, ANSWERS_OF_ONE_NAMESPACE);
+        let bodies = Budget::new(settings.bodies_bytes_max, BODIES_OF_ONE_NAMESPACE);
+        let (metrics, description) = (Metrics::new(), description(&settings).into());
+        Self(Arc::new(Inner { store, guard, settings, metrics, answers, bodies, description }))
     }
 
     /// Lets the store note since when it remembers nonces, and again whenever it has lost what it had. It runs beside the service,
@@ -171,8 +180,12 @@ impl Sessions {
         &self.0.settings
     }
 
-    fn answers(&self) -> &Answers {
+    fn answers(&self) -> &Budget {
         &self.0.answers
+    }
+
+    fn bodies(&self) -> &Budget {
+        &self.0.bodies
     }
 
     fn metrics(&self) -> &Metrics {

@@ -4,7 +4,7 @@
 
 use axum::response::Response;
 use bowline_identity::signature::Refusal;
-use http::header::{ALLOW, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 use super::limits::RETRY_AFTER_SECONDS;
@@ -92,6 +92,21 @@ impl Code {
         }
     }
 
+    /// Whether the connection ends with the answer: the request was nobody's who proved to have a key, so that the place is
+    /// for others, or a part of it was not read.
+    pub const fn ends_connection(self) -> bool {
+        matches!(
+            self,
+            Self::Refused(_)
+                | Self::Replayed
+                | Self::Unremembered
+                | Self::NotFound
+                | Self::MethodNotAllowed
+                | Self::BodyTimeout
+                | Self::BodyTooLarge
+        )
+    }
+
     /// One word for a metric's label.
     pub const fn label(self) -> &'static str {
         match self {
@@ -160,6 +175,9 @@ impl Problem {
         let mut response = problem(self.code.status(), self.code.as_str(), self.text);
         let headers = response.headers_mut();
         let mut add = |name, value| headers.insert(name, HeaderValue::from_static(value));
+        if self.code.ends_connection() {
+            add(CONNECTION, "close");
+        }
         match self.code.status() {
             StatusCode::UNAUTHORIZED => {
                 add(WWW_AUTHENTICATE, "Signature realm=\"bowline sessions\"");

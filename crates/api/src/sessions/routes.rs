@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use bowline_rt::time::now;
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LOCATION,
+    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, LOCATION,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -25,7 +25,6 @@ use super::limits::{BULK_REQUEST_BYTES_MAX, TYPE_BYTES_MAX};
 use super::problem::{Code, JSON, MERGE_PATCH, Problem, of_a_read};
 use super::query::{Parameters, written};
 use super::store::{Caller, Content, Erased, Found, Look, Times};
-use crate::routes::json;
 
 /// What is under this and a slash is a session.
 const SESSIONS: &str = "/v1/user-sessions";
@@ -137,7 +136,9 @@ impl Sessions {
         let path = request.uri().path().to_owned();
         let mut response = match place(request.method(), &path) {
             Ok(Place::Description) => {
-                ([(CONTENT_TYPE, "application/json")], self.description()).into_response()
+                // Whoever asks proves nothing, and keeps no place.
+                let headers = [(CONTENT_TYPE, JSON), (CONNECTION, "close")];
+                (headers, self.description()).into_response()
             }
             Ok(Place::Operation(operation, key)) => self.operate(operation, key, request).await,
             Err(problem) => problem.into_response(),
@@ -172,7 +173,7 @@ impl Sessions {
             Operation::Read | Operation::Look | Operation::Delete | Operation::List => 0,
         };
         let Admitted { parts, body, caller } =
-            self.guard().admit(self.settings(), request, bytes_max).await?;
+            self.guard().admit(self.settings(), self.bodies(), request, bytes_max).await?;
         let parameters = Parameters::parse(parts.uri.query(), operation.parameters(), self.settings())?;
         let conditions = Conditions::of(&parts.headers)?;
         let key = || {
@@ -217,12 +218,12 @@ impl Sessions {
                 let owner = owner
                     .ok_or_else(|| Problem::new(Code::ParameterInvalid, "name the owner: ?owner=..."))?;
                 let page = self.list(&caller, &owner, parameters.cursor, parameters.limit).await?;
-                Ok(json(StatusCode::OK, &page))
+                Ok(([(CONTENT_TYPE, JSON)], page).into_response())
             }
             Operation::ReadMany => {
                 is_json(&parts.headers)?;
                 let answered = self.read_many(&caller, &body, parameters.extend.unwrap_or(true)).await?;
-                Ok(([(CONTENT_TYPE, "application/json")], answered).into_response())
+                Ok(([(CONTENT_TYPE, JSON)], answered).into_response())
             }
         }
     }

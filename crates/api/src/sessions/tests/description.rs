@@ -12,7 +12,8 @@ use crate::sessions::description::description;
 use crate::sessions::routes::{Operation, Place, place};
 
 /// Headers that every response has, or that belong to HTTP.
-const ALWAYS: [&str; 4] = ["cache-control", "x-content-type-options", "content-type", "content-length"];
+const ALWAYS: [&str; 5] =
+    ["cache-control", "x-content-type-options", "content-type", "content-length", "connection"];
 
 /// Codes that need a fault which these requests do not make; other tests do.
 const FAULTS: [&str; 3] = ["conflict", "outcome_unknown", "body_timeout"];

@@ -1,6 +1,7 @@
 //! The service as its callers see it: signed requests to its routes, over a real store.
 
 mod accepted;
+mod bodies;
 mod bulk;
 mod conditions;
 mod description;

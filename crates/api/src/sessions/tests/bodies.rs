@@ -1,0 +1,97 @@
+//! Bodies that come slowly, or in tiny pieces: the memory that they take is what they bring.
+
+use std::convert::Infallible;
+
+use axum::response::Response;
+use bowline_rt::task::JoinHandle;
+use futures_util::{StreamExt as _, stream};
+
+use super::*;
+use crate::sessions::limits::BODIES_OF_ONE_NAMESPACE;
+
+const VALUE_BYTES: usize = 1_000;
+/// Two values of one namespace.
+const ROOM: usize = 2 * VALUE_BYTES * BODIES_OF_ONE_NAMESPACE;
+
+async fn world(store_deadline: Duration) -> World {
+    let settings =
+        Settings { bodies_bytes_max: ROOM, value_bytes_max: VALUE_BYTES, store_deadline, ..settings() };
+    World::with(settings).await
+}
+
+/// A request of which so much of the body has come, byte by byte, and whose rest does not.
+fn begun(world: &World, key: &str, bytes: usize) -> JoinHandle<Response> {
+    let whole = put(one(key), &"x".repeat(VALUE_BYTES));
+    let mut request = whole.signed(&world.orders, &SignOptions::at(unix_time()));
+    request.headers_mut().insert("content-length", HeaderValue::from(VALUE_BYTES));
+    let pieces = stream::iter(whole.body.into_iter().take(bytes));
+    let pieces = pieces.map(|byte| Ok::<_, Infallible>(Bytes::copy_from_slice(&[byte])));
+    *request.body_mut() = Body::from_stream(pieces.chain(stream::pending()));
+    let router = world.sessions.router();
+    bowline_rt::task::spawn(
+        "begun",
+        async move { router.oneshot(request).await.expect("routes do not fail") },
+    )
+}
+
+async fn free(world: &World, namespace: &str, bytes: usize) -> bool {
+    let namespace = namespace.parse().expect("a namespace");
+    world.sessions.bodies().share(&namespace, bytes, Duration::ZERO).await.is_some()
+}
+
+#[tokio::test]
+async fn a_body_in_tiny_pieces_is_one_text() {
+    let world = world(BOUND).await;
+    let whole = put(one("a"), &"x".repeat(VALUE_BYTES));
+    let mut request = whole.signed(&world.orders, &SignOptions::at(unix_time()));
+    let pieces =
+        stream::iter(whole.body.clone()).map(|byte| Ok::<_, Infallible>(Bytes::copy_from_slice(&[byte])));
+    *request.body_mut() = Body::from_stream(pieces);
+    world.send(request).await.expect(201, "");
+    assert_eq!(world.ask(get(one("a"))).await.body, whole.body);
+    assert!(free(&world, "orders", 2 * VALUE_BYTES).await, "all is given back");
+
+    let mut request = whole.signed(&world.orders, &SignOptions::at(unix_time()));
+    let endless = stream::repeat(()).map(|()| Ok::<_, Infallible>(Bytes::from_static(b"x")));
+    *request.body_mut() = Body::from_stream(endless);
+    let refused = world.send(request).await.expect(413, "body_too_large");
+    assert_eq!(refused.header("connection"), "close");
+}
+
+#[tokio::test]
+async fn bodies_of_one_namespace_share_its_part() {
+    let world = world(Duration::from_millis(500)).await;
+    let slow = [begun(&world, "a", VALUE_BYTES - 1), begun(&world, "b", VALUE_BYTES - 1)];
+    until("they take what there is", async || (!free(&world, "orders", 100).await).then_some(())).await;
+    let value = put(one("c"), &"x".repeat(VALUE_BYTES));
+    let refused = world.ask(value.clone()).await.expect(503, "not_executed");
+    assert_eq!(refused.header("retry-after"), "1");
+    world.ask(get(one("c"))).await.expect(404, "session_not_found");
+    world.ask_as(&world.billing, &value).await.expect(201, "");
+    slow.iter().for_each(JoinHandle::abort);
+    until("it is given back", async || free(&world, "orders", 2 * VALUE_BYTES).await.then_some(())).await;
+    world.ask(value).await.expect(201, "");
+}
+
+#[tokio::test]
+async fn what_is_announced_and_does_not_come_takes_nothing_from_others() {
+    let world = world(BOUND).await;
+    let slow: Vec<_> = (0..100).map(|number| begun(&world, &format!("slow-{number}"), 1)).collect();
+    for key in ["a", "b", "c"] {
+        world.ask(put(one(key), &"x".repeat(VALUE_BYTES))).await.expect(201, "");
+    }
+    slow.iter().for_each(JoinHandle::abort);
+}
+
+/// Whoever proves nothing keeps no place; whoever has a key may go on.
+#[tokio::test]
+async fn connections_end_with_answers_to_nobody_in_particular() {
+    let world = World::start().await;
+    let closes = |answer: Answer| answer.header("connection") == "close";
+    for unsigned in [get(one("a")), get("/v1/openapi.json"), get("/"), ask("POST", one("a"))] {
+        assert!(closes(world.send(unsigned.unsigned()).await), "{unsigned:?}");
+    }
+    for signed in [put(one("a"), "1"), get(one("a")), get(one("none")), get(one("a") + "?what=1")] {
+        assert!(!closes(world.ask(signed.clone()).await), "{signed:?}");
+    }
+}
