@@ -1,6 +1,6 @@
 //! What a port counts: connections that it ended before their clients did, by the reason.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
@@ -12,7 +12,7 @@ pub struct PortCounters {
 }
 
 /// Why a connection was ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cut {
     /// It waited for its peer, and another needed its place.
     MadeRoom,
@@ -24,9 +24,20 @@ pub(super) enum Cut {
     Grace,
 }
 
+impl Cut {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::MadeRoom => "made_room",
+            Self::Descriptors => "descriptors",
+            Self::Unread => "unread",
+            Self::Grace => "grace",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CutLabels {
-    reason: Cut,
+    reason: &'static str,
 }
 
 impl PortCounters {
@@ -37,11 +48,11 @@ impl PortCounters {
     }
 
     pub(super) fn cut(&self, reason: Cut) {
-        self.cut.get_or_create(&CutLabels { reason }).inc();
+        self.cut.get_or_create(&CutLabels { reason: reason.label() }).inc();
     }
 
     #[cfg(test)]
     pub(super) fn count(&self, reason: Cut) -> u64 {
-        self.cut.get_or_create(&CutLabels { reason }).get()
+        self.cut.get_or_create(&CutLabels { reason: reason.label() }).get()
     }
 }
