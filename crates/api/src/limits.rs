@@ -17,8 +17,20 @@ pub const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// before those that are worked on.
 pub const PEER_WAITS_FOR: Duration = Duration::from_secs(1);
 
+/// As [`PEER_WAITS_FOR`], for an answer to somebody known: a peer that reads [`ANSWER_RATE_MIN`] shows it in steps of a third of
+/// what the kernel holds, so seldom.
+pub const KNOWN_PEER_WAITS_FOR: Duration = Duration::from_millis(5_500);
+
 /// So does one whose peer has not read its answer after this, however steadily it reads.
 pub const ANSWER_LEAVES_WITHIN: Duration = Duration::from_secs(10);
+
+/// Bytes per second with which peers that are known are expected to read. What the kernel has of an answer is not with the peer
+/// yet: for as long as the peer may need to take it, and for [`ANSWER_LEAVES_WITHIN`] at most, its connection does not wait.
+pub const ANSWER_RATE_MIN: usize = 16 * 1024;
+
+/// The last answer of a connection to a peer that is known is given up after this: enough to take all that a kernel holds at
+/// [`ANSWER_RATE_MIN`].
+pub const LAST_ANSWER_LEAVES_WITHIN: Duration = Duration::from_secs(20);
 
 /// A connection that waits for its peer makes room for another after this at the earliest: a head needs a round trip or two
 /// (three with TLS) from when its connection was accepted. It bounds how often a place can change hands.
@@ -39,9 +51,13 @@ pub const TAKEN_CHECK_MIN: Duration = Duration::from_millis(2);
 /// See [`TAKEN_CHECK_MIN`].
 pub const TAKEN_CHECK_MAX: Duration = Duration::from_millis(64);
 
-/// How long after its last answer a connection that ends is kept for its peer to end it too. Closed before, while something
-/// that came in is unread, it would be reset, and an answer that the peer has not read could be lost with it.
+/// How long after its last answer, or after bytes that came since, a connection that ends is kept for its peer to end it too.
+/// Closed before, while something that came in is unread, it would be reset, and an answer that the peer has not read could be lost
+/// with it.
 pub const LINGER: Duration = Duration::from_secs(1);
+
+/// The end of [`LINGER`], however long bytes come.
+pub const LINGER_MAX: Duration = Duration::from_secs(5);
 
 /// Longest time to answer a request. A status asks every gateway of the zone, each with a shorter bound.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

@@ -18,6 +18,7 @@ use bowline_rt::net::{Listener, TcpStream, bound_buffers, end_on_close, lacks_de
 use bowline_rt::ration::Ration;
 use bowline_rt::task::JoinSet;
 use bowline_rt::time::timeout;
+use http::header::CONNECTION;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -205,7 +206,10 @@ impl Serving {
                 std::future::pending::<()>().await;
             }
         };
-        if timeout(self.grace, nothing_is_under_way).await.is_err() && !self.place.is_over() {
+        if timeout(self.grace, nothing_is_under_way).await.is_err()
+            && !self.place.is_idle()
+            && !self.place.is_over()
+        {
             self.place.counters().cut(Cut::Grace);
             tracing::debug!(port = self.name, "a connection was cut in the middle of an answer");
         }
@@ -225,7 +229,11 @@ async fn answer(
     let work = place.work().ok_or(Evicted)?;
     let request = request.map(|body| Inward::new(body, work.clone()));
     match router.call(request).await {
-        Ok(response) => Ok(response),
+        Ok(response) => {
+            // The routes end connections of whoever did not show who it is: it gets no time to take the answer.
+            place.answers(!response.headers().contains_key(CONNECTION));
+            Ok(response)
+        }
         Err(never) => match never {},
     }
 }

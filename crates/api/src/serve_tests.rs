@@ -15,7 +15,10 @@ use tokio::io::{
 };
 
 use super::*;
-use crate::limits::{ANSWER_LEAVES_WITHIN, HEAD_GRACE, LINGER, PEER_WAITS_FOR, STALL_TIMEOUT};
+use crate::limits::{
+    ANSWER_LEAVES_WITHIN, HEAD_GRACE, KNOWN_PEER_WAITS_FOR, LAST_ANSWER_LEAVES_WITHIN, LINGER, LINGER_MAX,
+    PEER_WAITS_FOR, STALL_TIMEOUT,
+};
 
 const PLACES: usize = 16;
 /// Longest wait for what has to come at once: well below every bound of a connection.
@@ -35,6 +38,7 @@ fn router() -> Router {
     Router::new()
         .route("/short", get(async || "answer"))
         .route("/long", get(async || Bytes::from_static(&LONG)))
+        .route("/strange", get(async || ([("connection", "close")], Bytes::from_static(&LONG))))
         .route("/last", get(async || ([("connection", "close")], "answer")))
         .route("/swallow", put(async |_: Bytes| "answer"))
         .route("/slow", get(async || sleep(2 * GRACE).await))
@@ -80,7 +84,7 @@ async fn asks(stream: &mut TcpStream) -> bool {
         return false;
     }
     while !got.ends_with(b"answer") {
-        match timeout(SOON, stream.read(&mut buffer)).await.expect("in time") {
+        match timeout(2 * SOON, stream.read(&mut buffer)).await.expect("in time") {
             Ok(0) | Err(_) => return false,
             Ok(count) => got.extend_from_slice(&buffer[..count]),
         }
@@ -110,20 +114,24 @@ async fn clients_that_are_silent_keep_nobody_out() {
     port.end().await;
 }
 
-/// Sent in one piece with what follows: they are asked one after the other, and never read an answer.
+/// Sent in one piece with what follows: they are asked one after the other, and never read an answer. Who is known has a little
+/// longer.
 #[tokio::test]
 async fn clients_that_do_not_read_keep_nobody_out() {
-    let port = port().await;
-    let mut deaf = Vec::new();
-    for _ in 0..PLACES {
-        let mut stream = port.connect().await;
-        stream.write_all(&b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n".repeat(8)).await.expect("written");
-        deaf.push(stream);
+    for (path, within) in [("/strange", SOON), ("/long", KNOWN_PEER_WAITS_FOR + SOON)] {
+        let port = port().await;
+        let mut deaf = Vec::new();
+        for _ in 0..PLACES {
+            let mut stream = port.connect().await;
+            let ask = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+            stream.write_all(ask.repeat(8).as_bytes()).await.expect("written");
+            deaf.push(stream);
+        }
+        let began = now();
+        assert!(asks(&mut port.connect().await).await);
+        assert!(now() - began < within, "{:?}", now() - began);
+        port.end().await;
     }
-    let began = now();
-    assert!(asks(&mut port.connect().await).await);
-    assert!(now() - began < SOON, "{:?}", now() - began);
-    port.end().await;
 }
 
 /// The heads of their requests are there; the bodies come in drops.
@@ -360,14 +368,34 @@ async fn an_end_waits_until_the_last_answer_is_taken() {
 
 #[tokio::test(start_paused = true)]
 async fn a_last_answer_that_nobody_takes_is_given_up() {
+    // It is the port that ends the connection, or the client, who is known then.
+    let last = b"GET /last HTTP/1.1\r\nhost: x\r\n\r\n";
+    for (says, patience) in [(&last[..], ANSWER_LEAVES_WITHIN), (ASK, LAST_ANSWER_LEAVES_WITHIN)] {
+        let mut talk = Conversation::begin();
+        talk.taken.store(false, Ordering::Relaxed);
+        talk.says(says).await;
+        talk.near.shutdown().await.expect("its side is ended");
+        let began = now();
+        let took = (&mut talk.served).await.expect("no panic") - began;
+        assert!((patience..patience + PEER_WAITS_FOR).contains(&took), "{took:?}");
+        assert!(talk.was_reset(), "nothing of it stays in the kernel");
+        assert_eq!(talk.counters.count(Cut::Unread), 1);
+    }
+}
+
+/// As one does who has much to say and has not looked up yet: not for ever, though.
+#[tokio::test(start_paused = true)]
+async fn an_end_waits_longer_for_who_goes_on_talking() {
     let mut talk = Conversation::begin();
-    talk.taken.store(false, Ordering::Relaxed);
     talk.says(b"GET /last HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(talk.hears().await.ends_with("answer"));
     let began = now();
-    let took = (&mut talk.served).await.expect("no panic") - began;
-    assert!((ANSWER_LEAVES_WITHIN..2 * ANSWER_LEAVES_WITHIN).contains(&took), "{took:?}");
-    assert!(talk.was_reset(), "nothing of it stays in the kernel");
-    assert_eq!(talk.counters.count(Cut::Unread), 1);
+    while !talk.served.is_finished() {
+        let _ = talk.near.write_all(b"x").await;
+        sleep(LINGER / 2).await;
+    }
+    let took = now() - began;
+    assert!((LINGER_MAX..LINGER_MAX + LINGER).contains(&took), "{took:?}");
 }
 
 /// What it sent behind its request is read, so that no reset takes the answer away from it.

@@ -19,7 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::counters::Cut;
 use super::places::Place;
 use crate::limits::{
-    ANSWER_LEAVES_WITHIN, LINGER, PEER_WAITS_FOR, STALL_TIMEOUT, TAKEN_CHECK_MAX, TAKEN_CHECK_MIN,
+    ANSWER_LEAVES_WITHIN, KNOWN_PEER_WAITS_FOR, LINGER, LINGER_MAX, PEER_WAITS_FOR, STALL_TIMEOUT,
+    TAKEN_CHECK_MAX, TAKEN_CHECK_MIN,
 };
 
 /// What answers are written to, and what the kernel knows of it.
@@ -45,6 +46,8 @@ impl Socket for Stream {
 pub(super) struct Outward<S: Socket> {
     stream: S,
     place: Arc<Place>,
+    /// Bytes of the answer that is on its way.
+    written: usize,
     /// Since when the peer has not taken all that was to be written.
     behind_since: Option<Instant>,
     stall: Option<Stall>,
@@ -71,7 +74,7 @@ enum End {
     Told,
     /// It was told. A reset, which the kernel makes of a close when something came in that nobody read, could still take away
     /// from the peer what it has not looked at.
-    Lingers(Timer),
+    Lingers { timer: Timer, until: Instant },
 }
 
 impl<S: Socket> fmt::Debug for Outward<S> {
@@ -82,7 +85,13 @@ impl<S: Socket> fmt::Debug for Outward<S> {
 
 impl<S: Socket> Outward<S> {
     pub fn new(stream: S, place: Arc<Place>) -> Self {
-        Self { stream, place, behind_since: None, stall: None, end: End::Open }
+        Self { stream, place, written: 0, behind_since: None, stall: None, end: End::Open }
+    }
+
+    fn count(&mut self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.written += bytes;
+        }
     }
 
     /// Goes on with what a write came to.
@@ -94,7 +103,8 @@ impl<S: Socket> Outward<S> {
             return outcome;
         }
         let since = *self.behind_since.get_or_insert_with(now);
-        let stall = self.stall.get_or_insert_with(Stall::begin);
+        let place = &self.place;
+        let stall = self.stall.get_or_insert_with(|| Stall::begin(place.is_known()));
         // Whoever reads slowly makes room too, after a time in which everybody can have read.
         if stall.since >= since + ANSWER_LEAVES_WITHIN {
             self.place.waits();
@@ -123,34 +133,35 @@ impl<S: Socket> Outward<S> {
             match &mut self.end {
                 End::Open if self.stream.is_taken() => self.end = End::Told,
                 End::Open => {
-                    let (until, pause) = (now() + ANSWER_LEAVES_WITHIN, TAKEN_CHECK_MIN);
-                    self.end = End::Leaves { until, pause, timer: at(now() + pause) };
+                    let (patience, pause) = (self.place.last_patience(), TAKEN_CHECK_MIN);
+                    let (until, timer) = (now() + patience, at(now() + pause));
+                    self.end = End::Leaves { until, pause, timer };
                 }
                 End::Leaves { until, pause, timer } => {
                     ready!(timer.as_mut().poll(context));
                     if self.stream.is_taken() {
                         self.end = End::Told;
                     } else if now() >= *until {
-                        return Poll::Ready(Err(self.unread(ANSWER_LEAVES_WITHIN)));
+                        return Poll::Ready(Err(self.unread(self.place.last_patience())));
                     } else {
                         *pause = (*pause * 2).min(TAKEN_CHECK_MAX);
                         *timer = at(now() + *pause);
                     }
                 }
-                End::Told | End::Lingers(_) => return Poll::Ready(Ok(())),
+                End::Told | End::Lingers { .. } => return Poll::Ready(Ok(())),
             }
         }
     }
 
     /// Reads on until the peer ends it too, but not for long. Without an answer a moment ago there is nothing to lose.
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !matches!(self.end, End::Lingers(_)) {
-            let until =
-                self.place.answered().map(|answered| answered + LINGER).filter(|until| *until > now());
-            let Some(until) = until else { return Poll::Ready(()) };
-            self.end = End::Lingers(at(until));
+        if !matches!(self.end, End::Lingers { .. }) {
+            let Some(answered) = self.place.answered().filter(|answered| *answered + LINGER > now()) else {
+                return Poll::Ready(());
+            };
+            self.end = End::Lingers { timer: at(answered + LINGER), until: answered + LINGER_MAX };
         }
-        let End::Lingers(timer) = &mut self.end else { return Poll::Ready(()) };
+        let End::Lingers { timer, until } = &mut self.end else { return Poll::Ready(()) };
         let mut bytes = [0; 1024];
         loop {
             if timer.as_mut().poll(context).is_ready() {
@@ -158,7 +169,7 @@ impl<S: Socket> Outward<S> {
             }
             let mut buffer = ReadBuf::new(&mut bytes);
             match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => {}
+                Ok(()) if !buffer.filled().is_empty() => *timer = at((now() + LINGER).min(*until)),
                 Ok(()) | Err(_) => return Poll::Ready(()),
             }
         }
@@ -166,9 +177,10 @@ impl<S: Socket> Outward<S> {
 }
 
 impl Stall {
-    fn begin() -> Self {
-        let since = now();
-        Self { since, timer: at(since + PEER_WAITS_FOR), is_long: false }
+    /// Of an answer to somebody known?
+    fn begin(is_known: bool) -> Self {
+        let (since, patience) = (now(), if is_known { KNOWN_PEER_WAITS_FOR } else { PEER_WAITS_FOR });
+        Self { since, timer: at(since + patience), is_long: false }
     }
 }
 
@@ -202,6 +214,7 @@ impl<S: Socket> AsyncWrite for Outward<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.count(&outcome);
         self.bounded(context, outcome)
     }
 
@@ -211,6 +224,7 @@ impl<S: Socket> AsyncWrite for Outward<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.count(&outcome);
         self.bounded(context, outcome)
     }
 
@@ -220,11 +234,14 @@ impl<S: Socket> AsyncWrite for Outward<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.stream).poll_flush(context);
+        let outcome = self.bounded(context, outcome);
         if let Poll::Ready(Ok(())) = outcome {
             self.behind_since = None;
-            self.place.has_written();
+            if self.place.has_written(self.written) {
+                self.written = 0;
+            }
         }
-        self.bounded(context, outcome)
+        outcome
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

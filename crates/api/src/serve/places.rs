@@ -1,7 +1,7 @@
 //! Places for connections. When none is free, the one that has waited longest for its peer makes room.
 //!
-//! A connection waits for its peer from when it has been accepted to when the head of a request is there, and from when an
-//! answer has left to the next head; and in between when the peer lets it wait too long: for the body (`inward`) or by not
+//! A connection waits for its peer from when it has been accepted to when the head of a request is there, and from when the peer
+//! can have taken an answer to the next head; and in between when the peer lets it wait too long: for the body (`inward`) or by not
 //! reading (`outward`). Whoever only opens connections, or lets them idle, can therefore not keep anybody out, however many
 //! they are.
 //!
@@ -15,6 +15,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::mem;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,7 +25,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::counters::{Cut, PortCounters};
-use crate::limits::{HEAD_GRACE, HEAD_GRACE_OF_MOST};
+use crate::limits::{
+    ANSWER_LEAVES_WITHIN, ANSWER_RATE_MIN, HEAD_GRACE, HEAD_GRACE_OF_MOST, LAST_ANSWER_LEAVES_WITHIN,
+};
 
 /// The places of a port.
 #[derive(Debug)]
@@ -49,16 +52,12 @@ struct Taken {
 struct Here {
     /// All of them.
     places: usize,
-    /// Connections that wait for their peers, in the order in which they began.
-    waiting: BTreeMap<u64, Waiting>,
+    /// Connections that wait for their peers, and how each is told to make room.
+    waiting: BTreeMap<Waiting, CancellationToken>,
 }
 
-/// A connection that waits for its peer.
-#[derive(Debug)]
-struct Waiting {
-    since: Instant,
-    gone: CancellationToken,
-}
+/// Since when a connection waits for its peer, which may lie ahead; and a number that no other one has.
+type Waiting = (Instant, u64);
 
 /// What came of looking for one that makes room.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,8 +83,10 @@ pub(super) struct Place {
 #[derive(Debug)]
 struct Turn {
     phase: Phase,
-    /// Its number among those that wait for their peers; `None` if it does not.
-    waits_as: Option<u64>,
+    /// Where it is among those that wait for their peers; `None` if it does not wait.
+    waits_as: Option<Waiting>,
+    /// Whether the answer is to somebody known, who has time to take it.
+    is_known: bool,
     /// When an answer had last left.
     answered: Option<Instant>,
 }
@@ -128,7 +129,8 @@ impl Places {
         };
         let (address, gone) = (who(address), CancellationToken::new());
         lock(&self.taken).by_address.entry(address).or_default().places += 1;
-        let turn = Turn { phase: Phase::Idle, waits_as: Some(self.begin(address, &gone)), answered: None };
+        let waits_as = Some(self.begin(address, now(), &gone));
+        let turn = Turn { phase: Phase::Idle, waits_as, is_known: false, answered: None };
         Arc::new(Place { places: self.clone(), address, turn: Mutex::new(turn), gone, _permit: permit })
     }
 
@@ -163,19 +165,18 @@ impl Places {
         &self.counters
     }
 
-    fn begin(&self, address: IpAddr, gone: &CancellationToken) -> u64 {
+    fn begin(&self, address: IpAddr, since: Instant, gone: &CancellationToken) -> Waiting {
         let mut taken = lock(&self.taken);
         taken.begun += 1;
-        let number = taken.begun;
-        let waiting = Waiting { since: now(), gone: gone.clone() };
-        taken.by_address.entry(address).or_default().waiting.insert(number, waiting);
+        let waiting = (since, taken.begun);
+        taken.by_address.entry(address).or_default().waiting.insert(waiting, gone.clone());
         self.grown.notify_one();
-        number
+        waiting
     }
 
     /// Ends the waiting of a connection; whether it still waited.
-    fn end(&self, address: IpAddr, number: u64) -> bool {
-        lock(&self.taken).remove(address, number).is_some()
+    fn end(&self, address: IpAddr, waiting: Waiting) -> bool {
+        lock(&self.taken).remove(address, waiting).is_some()
     }
 
     fn leave(&self, address: IpAddr) {
@@ -197,27 +198,26 @@ impl Places {
         let mut taken = lock(&self.taken);
         let (now, mut earliest, mut most) = (now(), None, None);
         for (address, here) in &taken.by_address {
-            let Some((number, first)) = here.waiting.first_key_value() else { continue };
-            let due = first.since + self.grace(here);
+            let Some((first, _)) = here.waiting.first_key_value() else { continue };
+            let due = first.0 + self.grace(here);
             if due > now {
                 earliest = Some(earliest.map_or(due, |earliest: Instant| earliest.min(due)));
             } else {
-                most = most.max(Some((here.places, Reverse(*number), *address)));
+                most = most.max(Some((here.places, Reverse(*first), *address)));
             }
         }
-        let Some((_, Reverse(number), address)) = most else {
+        let Some((_, Reverse(first), address)) = most else {
             return earliest.map_or(Eviction::Nobody, Eviction::NotBefore);
         };
-        let evicted = taken.remove(address, number).expect("it was found a moment ago");
-        evicted.gone.cancel();
+        taken.remove(address, first).expect("it was found a moment ago").cancel();
         self.counters.cut(why);
         Eviction::Done
     }
 }
 
 impl Taken {
-    fn remove(&mut self, address: IpAddr, number: u64) -> Option<Waiting> {
-        self.by_address.get_mut(&address)?.waiting.remove(&number)
+    fn remove(&mut self, address: IpAddr, waiting: Waiting) -> Option<CancellationToken> {
+        self.by_address.get_mut(&address)?.waiting.remove(&waiting)
     }
 }
 
@@ -277,15 +277,38 @@ impl Place {
 
     /// Begins the work on a request; `None` if this connection has to make room.
     pub fn work(self: &Arc<Self>) -> Option<Arc<Work>> {
-        lock(&self.turn).phase = Phase::Working;
-        self.goes_on().then(|| Arc::new(Work(self.clone())))
+        let before = mem::replace(&mut lock(&self.turn).phase, Phase::Working);
+        if self.goes_on() && !self.is_gone() {
+            return Some(Arc::new(Work(self.clone())));
+        }
+        lock(&self.turn).phase = before;
+        None
+    }
+
+    /// Whether the answer that follows is to somebody known, who is given the time to take it.
+    pub fn answers(&self, is_known: bool) {
+        lock(&self.turn).is_known = is_known;
+    }
+
+    /// Whether the answer that is on its way is to somebody known.
+    pub fn is_known(&self) -> bool {
+        lock(&self.turn).is_known
+    }
+
+    /// How long the peer may take for the last answer.
+    pub fn last_patience(&self) -> Duration {
+        if self.is_known() { LAST_ANSWER_LEAVES_WITHIN } else { ANSWER_LEAVES_WITHIN }
     }
 
     /// The peer lets the connection wait.
     pub fn waits(&self) {
+        self.waits_from(now());
+    }
+
+    fn waits_from(&self, since: Instant) {
         let mut turn = lock(&self.turn);
         if turn.waits_as.is_none() {
-            turn.waits_as = Some(self.places.begin(self.address, &self.gone));
+            turn.waits_as = Some(self.places.begin(self.address, since, &self.gone));
         }
     }
 
@@ -295,24 +318,31 @@ impl Place {
         if matches!(turn.phase, Phase::Idle | Phase::Ending | Phase::Over) {
             return true;
         }
-        turn.waits_as.take().is_none_or(|number| self.places.end(self.address, number))
+        turn.waits_as.take().is_none_or(|waiting| self.places.end(self.address, waiting))
     }
 
-    /// All that was to be written was.
-    pub fn has_written(&self) {
-        let is_answered = {
+    /// The kernel has all that was to be written, `bytes` since this was said the last time that it was the end of an answer.
+    /// Whether it is.
+    pub fn has_written(&self, bytes: usize) -> bool {
+        let is_known = {
             let mut turn = lock(&self.turn);
-            let is_answered = turn.phase == Phase::Leaving;
-            if is_answered {
-                turn.phase = Phase::Idle;
-                turn.answered = Some(now());
+            if turn.phase != Phase::Leaving {
+                return false;
             }
-            is_answered
+            turn.phase = Phase::Idle;
+            turn.answered = Some(now());
+            turn.is_known
         };
-        if is_answered {
-            self.waits();
-        }
+        let time = if is_known { time_to_take(bytes) } else { Duration::ZERO };
+        self.waits_from(now() + time);
+        true
     }
+}
+
+/// How long a peer may need for so many bytes.
+fn time_to_take(bytes: usize) -> Duration {
+    let ms = bytes.saturating_mul(1_000) / ANSWER_RATE_MIN;
+    Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX)).min(ANSWER_LEAVES_WITHIN)
 }
 
 impl Work {
@@ -323,8 +353,8 @@ impl Work {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(number) = lock(&self.turn).waits_as.take() {
-            self.places.end(self.address, number);
+        if let Some(waiting) = lock(&self.turn).waits_as.take() {
+            self.places.end(self.address, waiting);
         }
         self.places.leave(self.address);
     }

@@ -44,7 +44,7 @@ async fn who_has_waited_longest_goes_and_of_the_address_that_has_most() {
     makes_room(&places, &all, &[true, true, false, true]);
     drop(work);
     makes_room(&places, &all, &[true, true, false, true]);
-    b.has_written();
+    assert!(b.has_written(9));
     makes_room(&places, &all, &[true, true, false, true]);
     pass(HEAD_GRACE).await;
     makes_room(&places, &all, &[true, true, true, true]);
@@ -69,6 +69,7 @@ async fn room_is_made_as_soon_as_somebody_has_waited_long_enough() {
     }
     assert!(now() - began >= HEAD_GRACE_OF_MOST && now() - began < HEAD_GRACE, "{:?}", now() - began);
     assert!(!only.goes_on(), "it is too late");
+    assert!(only.work().is_none(), "for whatever else it asks, too");
     drop(work);
     drop(only);
     let next = next.now_or_never().expect("the place is free");
@@ -85,10 +86,10 @@ async fn who_lets_a_request_wait_makes_room_until_it_goes_on() {
     assert!(a.goes_on());
     pass(HEAD_GRACE).await;
     makes_room(&places, &[&a, &b], &[false, true]);
-    a.has_written();
+    assert!(!a.has_written(9), "the work goes on");
     makes_room(&places, &[&a, &b], &[false, true]);
     drop(works);
-    a.has_written();
+    assert!(a.has_written(9));
     pass(HEAD_GRACE).await;
     makes_room(&places, &[&a, &b], &[true, true]);
 }
@@ -140,6 +141,27 @@ async fn an_address_with_most_places_has_little_time() {
     pass(HEAD_GRACE_OF_MOST).await;
     let all = [&others[0], &others[1], &others[2], &other];
     makes_room(&places, &all, &[false; 4]);
+}
+
+/// The kernel takes a large answer at once, and then the peer needs time for it: if it showed who it is.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_the_kernel_has_is_not_with_its_peer_yet() {
+    let places = new_places(3);
+    let [known, unknown, silent] = [(); 3].map(|()| taken(&places, "192.0.2.1"));
+    for (place, is_known) in [(&known, true), (&unknown, false)] {
+        let work = place.work().expect("it may stay");
+        place.answers(is_known);
+        drop(work);
+        assert!(place.has_written(4 * ANSWER_RATE_MIN));
+    }
+    pass(HEAD_GRACE).await;
+    let all = [&known, &unknown, &silent];
+    makes_room(&places, &all, &[false, false, true]);
+    makes_room(&places, &all, &[false, true, true]);
+    makes_room(&places, &all, &[false, true, true]);
+    pass(Duration::from_secs(4)).await;
+    makes_room(&places, &all, &[true, true, true]);
+    assert_eq!(time_to_take(usize::MAX), ANSWER_LEAVES_WITHIN);
 }
 
 #[tokio::test(start_paused = true)]
