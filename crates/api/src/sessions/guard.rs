@@ -117,7 +117,12 @@ struct Incoming<'a> {
 }
 
 impl Incoming<'_> {
+    /// The whole body. Whatever is wrong with it ends its connection: a part of it is on its way there.
     async fn read(&self, parts: &Parts, body: Body) -> Result<Bytes, Problem> {
+        self.read_in_time(parts, body).await.map_err(Problem::of_unread_body)
+    }
+
+    async fn read_in_time(&self, parts: &Parts, body: Body) -> Result<Bytes, Problem> {
         if http_body::Body::is_end_stream(&body) {
             return Ok(Bytes::new());
         }

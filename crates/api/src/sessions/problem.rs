@@ -92,18 +92,11 @@ impl Code {
         }
     }
 
-    /// Whether the connection ends with the answer: the request was nobody's who proved to have a key, so that the place is
-    /// for others, or a part of it was not read.
-    pub const fn ends_connection(self) -> bool {
+    /// Whether the request was nobody's who proved to have a key: then the place of its connection is for others.
+    const fn proves_no_key(self) -> bool {
         matches!(
             self,
-            Self::Refused(_)
-                | Self::Replayed
-                | Self::Unremembered
-                | Self::NotFound
-                | Self::MethodNotAllowed
-                | Self::BodyTimeout
-                | Self::BodyTooLarge
+            Self::Refused(_) | Self::Replayed | Self::Unremembered | Self::NotFound | Self::MethodNotAllowed
         )
     }
 
@@ -132,11 +125,13 @@ pub(super) struct Problem {
     allow: Option<String>,
     /// What cannot be accepted was sent by POST.
     is_post: bool,
+    /// The body was not read to its end: nothing behind it on its connection can be a request.
+    is_unread: bool,
 }
 
 impl Problem {
     pub fn new(code: Code, text: impl Into<String>) -> Self {
-        Self { code, text: text.into(), allow: None, is_post: false }
+        Self { code, text: text.into(), allow: None, is_post: false, is_unread: false }
     }
 
     pub fn not_found() -> Self {
@@ -166,6 +161,11 @@ impl Problem {
         Self { is_post: true, ..self }
     }
 
+    /// The body was not read to its end.
+    pub fn of_unread_body(self) -> Self {
+        Self { is_unread: true, ..self }
+    }
+
     pub fn not_executed(why: &str) -> Self {
         let text = format!("nothing was changed: {why}; sign the request again in a moment");
         Self::new(Code::NotExecuted, text)
@@ -175,7 +175,7 @@ impl Problem {
         let mut response = problem(self.code.status(), self.code.as_str(), self.text);
         let headers = response.headers_mut();
         let mut add = |name, value| headers.insert(name, HeaderValue::from_static(value));
-        if self.code.ends_connection() {
+        if self.is_unread || self.code.proves_no_key() {
             add(CONNECTION, "close");
         }
         match self.code.status() {
