@@ -62,8 +62,12 @@ pub const ANSWERS_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub const ANSWERS_OF_ONE_NAMESPACE: usize = 4;
 
 /// Bytes that the bodies of all requests together may hold, from when they come to when their requests are answered: values of
-/// [`VALUE_BYTES`] on every one of [`CONNECTIONS`], twice.
+/// [`VALUE_BYTES`] on every one of [`CONNECTIONS`], twice. It is more where so much would not do for [`BODIES_AT_ONCE`].
 pub const BODIES_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// So many bodies of the largest size find room at a time. With fewer, those of honest clients that come side by side would take
+/// what there is when they are half there, and wait for one another.
+pub const BODIES_AT_ONCE: usize = 512;
 
 /// One namespace may hold this part of it, so that callers of one who send slowly keep no other from its requests; nor can
 /// whoever has seen the head of one request, and sends it with bodies that never end.

@@ -58,8 +58,8 @@ use self::clock::Birth;
 use self::description::description;
 use self::guard::Guard;
 use self::limits::{
-    ANSWERS_BYTES_MAX, ANSWERS_OF_ONE_NAMESPACE, BODIES_BYTES_MAX, BODIES_OF_ONE_NAMESPACE, LIFETIME,
-    STORE_DEADLINE, TTL, VALUE_BYTES,
+    ANSWERS_BYTES_MAX, ANSWERS_OF_ONE_NAMESPACE, BODIES_AT_ONCE, BODIES_BYTES_MAX, BODIES_OF_ONE_NAMESPACE,
+    LIFETIME, STORE_DEADLINE, TTL, VALUE_BYTES,
 };
 use self::marks::Marks;
 use self::metrics::Metrics;
@@ -99,6 +99,15 @@ impl Default for Settings {
             answers_bytes_max: ANSWERS_BYTES_MAX,
             bodies_bytes_max: BODIES_BYTES_MAX,
         }
+    }
+}
+
+impl Settings {
+    /// The default for values of at most so many bytes, with room for the bodies that bring them.
+    #[must_use]
+    pub fn for_values(value_bytes_max: usize) -> Self {
+        let bodies_bytes_max = BODIES_BYTES_MAX.max(BODIES_AT_ONCE.saturating_mul(value_bytes_max));
+        Self { value_bytes_max, bodies_bytes_max, ..Self::default() }
     }
 }
 

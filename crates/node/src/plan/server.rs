@@ -250,11 +250,10 @@ fn sessions(config: &ServerConfig) -> Result<Option<SessionsPlan>, Problem> {
     let has_tls = client_port_has_tls(sessions.tls, &sessions.listen, insecure);
     let port = client_port(config, "sessions".to_owned(), sessions.listen, has_tls, &[ALPN_HTTP1])?;
     let settings = bowline_api::sessions::Settings {
-        value_bytes_max: sessions.value_bytes,
         ttl: sessions.ttl().0,
         lifetime_max: sessions.lifetime.0,
         tls: port.acceptor.is_tls(),
-        ..bowline_api::sessions::Settings::default()
+        ..bowline_api::sessions::Settings::for_values(sessions.value_bytes)
     };
     Ok(Some(SessionsPlan {
         port,
