@@ -73,6 +73,10 @@ pub const BODIES_AT_ONCE: usize = 512;
 /// whoever has seen the head of one request, and sends it with bodies that never end.
 pub const BODIES_OF_ONE_NAMESPACE: usize = 2;
 
+/// Bytes of values that are on their way to the store at a time. There each is held three times: as its request's body, in a
+/// command, and in the buffer of a connection. Others wait for their turn, and are held once.
+pub const SENDING_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// Sessions that one bulk read or listing asks the store for at the same time.
 pub const PARALLEL_MAX: usize = 16;
 

@@ -10,14 +10,18 @@ use std::time::{Duration, Instant};
 use bowline_identity::signature::{Namespace, Verified};
 use bowline_redis::{CallError, Client, Frame, Script, ServerError};
 use bowline_rt::ration::Ration;
-use bowline_rt::time::{now, unix_time};
+use bowline_rt::time::{now, timeout, unix_time};
 use bytes::Bytes;
 use http::HeaderValue;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::clock::{StoreClock, milliseconds};
 use super::conditions::{Conditions, is_version};
 use super::key::{Owner, SessionKey, store_key};
-use super::limits::{CLOCK_TOLERANCE, ENTRY_PERIOD, LOG_LINES, LOG_PERIOD, NONCE_MARGIN, STEP_MIN};
+use super::limits::{
+    CLOCK_TOLERANCE, ENTRY_PERIOD, LOG_LINES, LOG_PERIOD, NONCE_MARGIN, SENDING_BYTES_MAX, STEP_MIN,
+    VALUE_BYTES_MAX,
+};
 use super::marks::Marks;
 
 /// Why a step brought no answer of use.
@@ -202,6 +206,8 @@ pub(super) struct Store {
     pub(super) marks: Option<Marks>,
     pub(super) scripts: Scripts,
     pub(super) ration: Ration,
+    /// Bytes of values that may be sent now.
+    pub(super) sending: Semaphore,
 }
 
 #[derive(Debug)]
@@ -248,6 +254,7 @@ impl Store {
             marks,
             scripts: Scripts::new(),
             ration: Ration::new(LOG_LINES, LOG_PERIOD),
+            sending: Semaphore::new(SENDING_BYTES_MAX),
         }
     }
 
@@ -291,6 +298,7 @@ impl Store {
             absolute.as_bytes(),
             expires.as_bytes(),
         ];
+        let _turn = self.turn(caller, draft.content.value.len()).await?;
         let reply = self.run(&self.scripts.write, caller, &tag, &arguments).await?;
         let created = match reply.word() {
             "unmet" => return Ok(Wrote::Unmet),
@@ -333,6 +341,16 @@ impl Store {
         let Some(Nonce { key, nonce, .. }) = &caller.nonce else { return Ok(()) };
         let tag = format!("session-nonce:{key}:{nonce}");
         self.run(&self.scripts.admit, caller, &tag, &[]).await.map(drop)
+    }
+
+    /// Room for a value among those that are on their way to the store; first come, first served.
+    async fn turn(&self, caller: &Caller, value_bytes: usize) -> Result<SemaphorePermit<'_>, Failure> {
+        const { assert!(VALUE_BYTES_MAX <= SENDING_BYTES_MAX && SENDING_BYTES_MAX <= u32::MAX as usize) }
+        let bytes = value_bytes.min(SENDING_BYTES_MAX) as u32;
+        let left = caller.deadline.saturating_duration_since(now());
+        let turn = timeout(left, self.sending.acquire_many(bytes)).await;
+        let turn = turn.map_err(|_| Failure::NotExecuted("the store was too slow"))?;
+        Ok(turn.expect("the semaphore is never closed"))
     }
 
     /// Runs a script about the key with `tag`. The first one of a request takes the nonce along.

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::sessions::limits::{
-    BODIES_AT_ONCE, BODIES_BYTES_MAX, BODIES_OF_ONE_NAMESPACE, VALUE_BYTES as VALUE_BYTES_DEFAULT,
-    VALUE_BYTES_MAX,
+    BODIES_AT_ONCE, BODIES_BYTES_MAX, BODIES_OF_ONE_NAMESPACE, SENDING_BYTES_MAX,
+    VALUE_BYTES as VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX,
 };
 
 const VALUE_BYTES: usize = 1_000;
@@ -131,6 +131,21 @@ fn there_is_room_for_as_many_bodies_of_any_size() {
     assert_eq!(Settings::for_values(VALUE_BYTES_DEFAULT), Settings::default());
     assert_eq!((room(1), room(VALUE_BYTES_DEFAULT)), (BODIES_BYTES_MAX, BODIES_BYTES_MAX));
     assert_eq!(room(VALUE_BYTES_MAX), BODIES_AT_ONCE * VALUE_BYTES_MAX);
+}
+
+#[tokio::test]
+async fn values_wait_for_their_turn_to_be_sent() {
+    let world = world(Duration::from_secs(1)).await;
+    let sending = &world.sessions.store().sending;
+    let all = sending.acquire_many(SENDING_BYTES_MAX as u32).await.expect("it is never closed");
+    let value = put(one("a"), &"x".repeat(VALUE_BYTES));
+    // What brings no value does not wait.
+    world.ask(put(one("b"), "")).await.expect(201, "");
+    world.ask(get(one("a"))).await.expect(404, "session_not_found");
+    world.ask(value.clone()).await.expect(503, "not_executed");
+    let (answer, ()) = tokio::join!(world.ask(value), async { drop(all) });
+    answer.expect(201, "");
+    assert_eq!(sending.available_permits(), SENDING_BYTES_MAX, "all is given back");
 }
 
 #[tokio::test]
