@@ -30,6 +30,9 @@ struct Files {
     user: User,
     password: PathBuf,
     held: Mutex<Held>,
+    /// Held from before the files are read until what they held is taken: what was read earlier never follows what was read
+    /// later.
+    turn: Mutex<()>,
     /// Counts the changes.
     version: watch::Sender<u64>,
 }
@@ -76,18 +79,17 @@ impl CredentialFiles {
     fn read(user: User, password: PathBuf) -> io::Result<Self> {
         let login = read_login(&user, &password)?;
         let held = Mutex::new(Held { login, is_readable: true });
-        let files = Files { user, password, held, version: watch::Sender::new(0) };
+        let files = Files { user, password, held, turn: Mutex::new(()), version: watch::Sender::new(0) };
         Ok(Self { files: Arc::new(files), poll: OnceLock::new() })
     }
 
-    /// Reads the files now, and waits for the disk. Returns whether they hold something else than before: then new connections
-    /// use it, and living ones log in anew.
+    /// Reads the files now, and waits for the disk and for a read of them that is under way. Returns whether they hold something
+    /// else than before: then new connections use it, and living ones log in anew.
     ///
     /// # Errors
     /// One that names the file. What was held before stays in use.
     pub fn refresh(&self) -> io::Result<bool> {
-        let found = read_login(&self.files.user, &self.files.password);
-        self.files.take(found).map_err(|kept| kept.error)
+        self.files.renew(|| self.files.read()).map_err(|kept| kept.error)
     }
 }
 
@@ -124,13 +126,24 @@ impl Files {
     /// Reads the files, and tells of what has changed since they were read last.
     async fn look(self: &Arc<Self>) {
         let files = self.clone();
-        match self.take(task::blocking(move || read_login(&files.user, &files.password)).await) {
+        match task::blocking(move || files.renew(|| files.read())).await {
             Ok(true) => tracing::info!("the credentials for the store have changed: connections log in anew"),
             Err(Kept { error, is_news: true }) => {
                 tracing::warn!(%error, "cannot read the credentials for the store: the old ones stay in use");
             }
             Ok(false) | Err(_) => {}
         }
+    }
+
+    fn read(&self) -> io::Result<Login> {
+        read_login(&self.user, &self.password)
+    }
+
+    /// Takes what `read` finds, one after the other. Whether it is something new.
+    fn renew(&self, read: impl FnOnce() -> io::Result<Login>) -> Result<bool, Kept> {
+        // It guards the order only, which a panic leaves as it is.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.take(read())
     }
 
     /// Whether it is something new.
@@ -227,6 +240,28 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(files.refresh().unwrap_err().to_string().contains("password: "));
         assert_eq!((held(), *version.borrow()), (Login::user("gw", "p2"), 1));
+    }
+
+    #[test]
+    fn what_was_read_earlier_never_follows_what_was_read_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        std::fs::write(&path, "p1").unwrap();
+        let files = CredentialFiles::open(None, path).unwrap().files.clone();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let slow = |files: &Files| {
+            files.renew(|| {
+                begun.send(()).unwrap();
+                assert!(files.turn.try_lock().is_err(), "nobody else reads meanwhile");
+                Ok(Login::password("p2"))
+            })
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert!(slow(&files).is_ok_and(|is_new| is_new)));
+            has_begun.recv().unwrap();
+            assert!(files.renew(|| Ok(Login::password("p3"))).is_ok_and(|is_new| is_new));
+        });
+        assert_eq!((&files.lock().login, *files.version.borrow()), (&Login::password("p3"), 2));
     }
 
     #[tokio::test(start_paused = true)]
