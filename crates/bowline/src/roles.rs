@@ -272,7 +272,7 @@ fn start_log<C: RoleConfig>(loaded: &Loaded<C>) -> Result<(), Failure> {
 }
 
 /// Makes the process ready for a role: the limit of open files, and the signals, which cancel the token.
-fn prepare(reload: impl FnMut() + Send + 'static) -> Result<CancellationToken, Failure> {
+fn prepare(reload: impl Fn() + Send + Sync + 'static) -> Result<CancellationToken, Failure> {
     edge::raise_open_files();
     let shutdown = CancellationToken::new();
     let signals = Signals::take().context("cannot start")?;
