@@ -23,6 +23,19 @@ impl Body {
         Self::InPlace { bytes: [0; BODY_INLINE_BYTES], length: 0 }
     }
 
+    /// Makes room for so many more bytes at once: what grows as it is filled ends with room for up to twice as much.
+    pub fn reserve(&mut self, bytes: usize) {
+        match self {
+            Self::InPlace { length, .. } if usize::from(*length) + bytes <= BODY_INLINE_BYTES => {}
+            Self::InPlace { .. } => {
+                let mut spilled = BytesMut::with_capacity(self.len() + bytes);
+                spilled.extend_from_slice(self);
+                *self = Self::Spilled(spilled);
+            }
+            Self::Spilled(spilled) => spilled.reserve(bytes),
+        }
+    }
+
     /// Appends a bulk string.
     pub fn push(&mut self, argument: &[u8]) {
         let (bytes, length) = match self {
@@ -39,6 +52,12 @@ impl Body {
         encode_bulk(argument, &mut spilled);
         *self = Self::Spilled(spilled);
     }
+}
+
+/// Most bytes that a bulk string takes.
+pub(crate) const fn bulk_bytes_max(length: usize) -> usize {
+    const DIGITS_MAX: usize = usize::MAX.ilog10() as usize + 1;
+    length + b"$\r\n\r\n".len() + DIGITS_MAX
 }
 
 impl Deref for Body {
@@ -74,6 +93,21 @@ fn put(room: &mut [u8], argument: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_its_room_does_not_grow() {
+        let argument = vec![b'x'; 10 * BODY_INLINE_BYTES];
+        let (mut body, mut expected) = (Body::new(), BytesMut::new());
+        body.push(b"SET");
+        encode_bulk(b"SET", &mut expected);
+        encode_bulk(&argument, &mut expected);
+        let (length, bytes_max) = (expected.len() - body.len(), bulk_bytes_max(argument.len()));
+        assert!((length..length + 20).contains(&bytes_max), "{length} {bytes_max}");
+        body.reserve(bytes_max);
+        body.push(&argument);
+        assert_eq!(&body[..], &expected[..]);
+        assert!(matches!(body, Body::Spilled(bytes) if bytes.capacity() < expected.len() + 20));
+    }
 
     #[test]
     fn it_is_the_same_in_place_and_spilled() {

@@ -80,6 +80,12 @@ impl Command {
         self
     }
 
+    /// Makes room for so many more bytes of encoded arguments.
+    pub(crate) fn with_room(mut self, bytes: usize) -> Self {
+        self.body.reserve(bytes);
+        self
+    }
+
     /// Notes what an argument reveals.
     fn look_at(&mut self, argument: &[u8]) {
         let Revealed { refusal, blocks_for } = self.arguments.next(argument);

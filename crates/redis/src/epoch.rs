@@ -239,6 +239,9 @@ impl<T> EpochCore<T> {
             self.outgoing.extend_from_slice(bytes);
         }
         bytes.clear();
+        if bytes.capacity() > WRITE_BUFFER_KEPT_BYTES {
+            *bytes = BytesMut::new();
+        }
         self.expect_answers(now);
         for Pending { caller, size_bytes, replies, limit, blocks_for } in requests.drain(..) {
             let (start, deadline) = (self.appended_bytes, limit.from(now));

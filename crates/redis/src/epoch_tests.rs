@@ -577,3 +577,16 @@ fn a_batch_that_is_answered_in_part_is_unknown_when_its_epoch_dies() {
 
 #[path = "epoch_patience_tests.rs"]
 mod patience;
+
+#[test]
+fn a_large_buffer_that_was_copied_is_given_back() {
+    let mut pair = Pair::new(Protocol::Resp3, false);
+    // The first buffer becomes the one that is sent; the second is copied to it.
+    for number in 1..=2 {
+        let command = Command::new("ECHO").arg(vec![b'x'; 2 * WRITE_BUFFER_KEPT_BYTES]);
+        let (mut bytes, limit) = (BytesMut::new(), Limit::At(pair.now + DEADLINE));
+        let mut requests = vec![Pending::write(&command, number, limit, &mut bytes)];
+        pair.core.append(&mut bytes, &mut requests, pair.now);
+        assert!(bytes.capacity() <= WRITE_BUFFER_KEPT_BYTES, "{number}");
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
+use crate::body::bulk_bytes_max;
 use crate::command::Command;
 
 /// A script that runs in the server. It is named by its digest and sent in full only to a server that does not know it.
@@ -55,7 +56,11 @@ impl Script {
     }
 
     fn command(&self, name: &str, script: &str, keys: &[&[u8]], arguments: &[&[u8]]) -> Command {
-        let mut command = Command::new(name).arg(script).number(keys.len()).args(keys).args(arguments);
+        // Exact within a few bytes for each: a value among them may be large.
+        let lengths = [keys, arguments].into_iter().flatten().map(|argument| argument.len());
+        let lengths = lengths.chain([script.len(), size_of::<usize>()]);
+        let command = Command::new(name).with_room(lengths.map(bulk_bytes_max).sum());
+        let mut command = command.arg(script).number(keys.len()).args(keys).args(arguments);
         if self.idempotent {
             command = command.idempotent();
         }
