@@ -238,7 +238,7 @@ async fn a_call_that_may_have_been_executed_is_repeated_only_if_that_is_harmless
 async fn a_call_whose_answer_may_be_the_poison_is_not_repeated() {
     let (client, mut connections) = client(|_| {});
     for (poison, expected) in [
-        (&b"?what\r\n"[..], "the store sent something else than RESP"),
+        (&b"?what\r\n"[..], "the store broke the protocol"),
         (b"*0\r\n", "to a command that never returns one"),
     ] {
         let (outcome, ()) = tokio::join!(client.call(Command::new("GET").arg("k")), async {

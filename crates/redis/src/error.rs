@@ -169,9 +169,9 @@ pub enum Death {
     /// Writing failed.
     #[error("cannot write to the store: {0}")]
     Write(io::ErrorKind),
-    /// The bytes are not RESP.
-    #[error("the store sent something else than RESP")]
-    Protocol(#[source] ProtocolError),
+    /// The bytes are not RESP, or more of it than is accepted.
+    #[error("the store broke the protocol: {0}")]
+    Protocol(ProtocolError),
     /// An answer came that nobody had asked for. It proves that requests and answers are out of step.
     #[error("the store sent {0} that nobody asked for")]
     Unsolicited(&'static str),
@@ -267,6 +267,9 @@ pub(crate) enum ConnectError {
     Search(#[from] SearchError),
 }
 
+/// The first byte of what a server says in TLS to a client that does not speak it (RFC 8446, 5.1).
+const TLS_ALERT: u8 = 0x15;
+
 impl ConnectError {
     /// A connection to `address`, made with `connector`, that broke before it was one.
     pub fn died(address: &Address, connector: &Connector, death: Death) -> Self {
@@ -278,7 +281,7 @@ impl ConnectError {
                 Self::Certificate { address }
             }
             Death::Closed
-            | Death::Protocol(_)
+            | Death::Protocol(ProtocolError::UnknownType(TLS_ALERT))
             | Death::Read(ConnectionReset)
             | Death::Write(ConnectionReset | BrokenPipe)
                 if is_plain =>
@@ -331,7 +334,10 @@ mod tests {
         let refused = text(&host, &tls, Death::Read(io::ErrorKind::PermissionDenied));
         assert!(refused.starts_with("h:1 wants a client certificate, or refused the one"), "{refused}");
         assert_eq!(text(&host, &tls, Death::Write(io::ErrorKind::PermissionDenied)), refused);
-        for death in [Death::Closed, Death::Read(io::ErrorKind::ConnectionReset)] {
+        let nonsense = Death::Protocol(ProtocolError::TooDeep(8));
+        assert!(text(&host, &Connector::Plain, nonsense).ends_with("nested deeper than 8 levels"));
+        let alert = Death::Protocol(ProtocolError::UnknownType(TLS_ALERT));
+        for death in [Death::Closed, Death::Read(io::ErrorKind::ConnectionReset), alert] {
             let broken = text(&host, &Connector::Plain, death);
             assert!(
                 broken.ends_with("; if it is a port for TLS, write rediss in place of redis"),

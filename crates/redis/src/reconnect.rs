@@ -116,8 +116,8 @@ impl<D: Dial> Reconnect<D> {
         self.intake.send_replace(None);
         drop(up);
         metrics.count_death(death);
-        tracing::warn!(%epoch, %address, error = %Chain(&death), "lost the connection to the store");
-        self.connection.send_replace(Connection::Down { error: Some(Chain(&death).to_string()) });
+        tracing::warn!(%epoch, %address, error = %death, "lost the connection to the store");
+        self.connection.send_replace(Connection::Down { error: Some(death.to_string()) });
     }
 
     /// Tells of a failed attempt, if it failed otherwise than the last one.
@@ -131,17 +131,6 @@ impl<D: Dial> Reconnect<D> {
             }
             is_new
         });
-    }
-}
-
-/// An error with what caused it, in one line.
-pub(crate) struct Chain<'a>(pub &'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let sources = std::iter::successors(self.0.source(), |error| error.source());
-        sources.into_iter().try_for_each(|source| write!(f, ": {source}"))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::connect::{Dial, Target};
 use crate::error::{ConnectError, Death};
 use crate::handshake::{HandshakeError, ServerInfo};
 use crate::limits::{CREDENTIALS_PAUSE, STABLE_AFTER};
-use crate::reconnect::{Chain, Connection, Pause};
+use crate::reconnect::{Connection, Pause};
 use crate::renewal::changed;
 use crate::topology::Address;
 
@@ -78,7 +78,7 @@ impl<D: Dial> Feed<D> {
                         never = self.targets.learn_from(&address) => match never {},
                     };
                     if let End::Died(death) = end {
-                        connection.send_replace(Connection::Down { error: Some(Chain(&death).to_string()) });
+                        connection.send_replace(Connection::Down { error: Some(death.to_string()) });
                     }
                     if now().saturating_duration_since(since) >= STABLE_AFTER {
                         pause.reset();
@@ -86,7 +86,7 @@ impl<D: Dial> Feed<D> {
                 }
                 Err(error) => {
                     self.metrics.connect_failures.inc();
-                    down(&connection, &Chain(&error).to_string());
+                    down(&connection, &error.to_string());
                     if error.is_about_login() {
                         let refused_for = login_pause.next();
                         tokio::select! {
@@ -109,7 +109,7 @@ impl<D: Dial> Feed<D> {
             }
             Err(error) => {
                 self.metrics.connect_failures.inc();
-                tracing::warn!(error = %Chain(&error), "no connection to the node of a shard channel");
+                tracing::warn!(%error, "no connection to the node of a shard channel");
                 // The first node may name this one again at once.
                 sleep(random::jitter(self.config.settings.reconnect_pause_max)).await;
                 self.roster.lost(&place, Death::Closed);
@@ -175,7 +175,7 @@ impl<D: Dial> Feed<D> {
         drop(line);
         if let End::Died(death) = end {
             self.metrics.count_death(death);
-            tracing::warn!(%epoch, %address, error = %Chain(&death), "lost the connection to the store for subscriptions");
+            tracing::warn!(%epoch, %address, error = %death, "lost the connection to the store for subscriptions");
             self.roster.lost(place, death);
         }
         end

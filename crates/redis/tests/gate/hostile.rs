@@ -157,12 +157,12 @@ async fn introductions_that_are_none() {
         peer.accept().await.serve();
         assert_eq!(caller.await.unwrap(), Ok(Frame::bulk("c")), "nobody had sent it");
     };
-    check(b"HTTP/1.1 400 Bad Request\r\n", "something else than RESP").await;
+    check(b"HTTP/1.1 400 Bad Request\r\n", "the store broke the protocol: unknown type byte 0x48").await;
     check(b"+OK\r\n", "HELLO").await;
     check(b":1\r\n", "HELLO").await;
     check(b"%1\r\n$5\r\nproto\r\n:2\r\n", "HELLO").await;
-    check(b"$9223372036854775807\r\n", "something else than RESP").await;
-    check("*1\r\n".repeat(100).as_bytes(), "something else than RESP").await;
+    check(b"$9223372036854775807\r\n", "the store broke the protocol: a reply is longer than").await;
+    check("*1\r\n".repeat(100).as_bytes(), "a reply is nested deeper than").await;
     check(b"%1\r\n$5\r\nproto\r\n:3\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n", "").await;
 }
 
